@@ -93,7 +93,7 @@ func classifyNet(e *mailhaul.Error, srv mailhaul.Server, err error) bool {
 		e.Err = because(err, "the connection was refused%s", where)
 		e.Hint = "check that the server is up and listens on this port"
 	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE),
-		errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed):
+		errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed), errors.Is(err, io.ErrClosedPipe):
 		e.Err = because(err, "the server closed the connection")
 	case errors.Is(err, syscall.ENETUNREACH), errors.Is(err, syscall.EHOSTUNREACH):
 		e.Err = because(err, "the host cannot be reached from here")

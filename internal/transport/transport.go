@@ -80,14 +80,16 @@ func Upgrade(ctx context.Context, conn net.Conn, srv mailhaul.Server, timeout ti
 // check refuses, before anything is opened, what can be seen to be wrong with
 // the server's description, and returns the TLS configuration for it.
 func check(srv mailhaul.Server) (*tls.Config, error) {
+	server := srv.Addr()
 	permanent := func(hint, format string, args ...any) error {
-		return &mailhaul.Error{Op: op, Server: srv.Addr(), Kind: mailhaul.Permanent, Scope: mailhaul.ScopeServer,
+		return &mailhaul.Error{Op: op, Server: server, Kind: mailhaul.Permanent, Scope: mailhaul.ScopeServer,
 			Hint: hint, Err: fmt.Errorf(format, args...)}
 	}
 	switch {
 	case srv.Host == "":
 		return nil, permanent("", "no host is named")
 	case strings.ContainsFunc(srv.Host, func(r rune) bool { return r <= ' ' || r == 0x7f }):
+		server = fmt.Sprintf("%.100q", server)
 		return nil, permanent("", "the host name %.100q holds blanks or control characters", srv.Host)
 	case srv.Port < 0 || srv.Port > 65535:
 		return nil, permanent("", "%d is not a port", srv.Port)
