@@ -131,22 +131,21 @@ func (m *Matching) Undecided() (source, target mailhaul.UIDSet) {
 // addGroup decides the messages that share a key.
 func (m *Matching) addGroup(s, t []*Candidate) {
 	if s[0].HasID {
-		if pairs, ok := pairBySize(s, t); ok {
-			m.pairs = append(m.pairs, pairs...)
+		if pairs, ok := appendBySize(m.pairs, s, t); ok {
+			m.pairs = pairs
 			return
 		}
 	}
 	m.groups = append(m.groups, group{source: uids(s), target: uids(t), key: s[0].Key, hasID: s[0].HasID})
 }
 
-// pairBySize pairs the messages of one group, which come sorted by size, if
+// appendBySize pairs the messages of one group, which come sorted by size, if
 // sizes, and dates where sizes are equal, give each message of the source a
 // copy of its own. It is all or nothing: where a message of the source finds no
 // copy of its size, what looks like its twin's copy may be its own, grown by a
 // header line that a tool added, and to pair the twin with it would lose the
 // twin.
-func pairBySize(s, t []*Candidate) ([]Pair, bool) {
-	var pairs []Pair
+func appendBySize(pairs []Pair, s, t []*Candidate) ([]Pair, bool) {
 	for len(s) > 0 {
 		size := s[0].Size
 		if size <= 0 {
