@@ -39,6 +39,12 @@ const (
 	Mapped RecordState = iota
 	// Removed: the target's user removed it there. It is never moved again.
 	Removed
+	// Elsewhere: the message was seen in a view (\All) and is moved with the
+	// mailbox that holds it.
+	Elsewhere
+	// Unread: the message is on the target, at Record.Target, but holds octets
+	// that some servers alter, and has not been read back yet.
+	Unread
 
 	recordStates // their number
 )
@@ -59,6 +65,9 @@ type Record struct {
 	// message's octets.
 	Altered bool
 }
+
+// Placed reports whether the message is on the target, at Record.Target.
+func (r Record) Placed() bool { return r.State == Mapped || r.State == Unread }
 
 // Intent is a batch of messages that is about to be handed to the target, as
 // it is journalled before the first octet is sent: should nobody live to see
