@@ -1,0 +1,265 @@
+// Comparing both sides with the ledger: what is to be done, and what is
+// recognised as done. One mechanism for a first run over existing mail, a
+// crash, a lost connection and a lost checkpoint.
+
+package sync
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/mailhaul/mailhaul"
+	"github.com/mailhaul/mailhaul/checkpoint"
+)
+
+// comparison is what compare found.
+type comparison struct {
+	todo    mailhaul.UIDSet // source messages that are not on the target
+	flags   []flagWork
+	source  mailhaul.Status
+	present int           // messages in the target mailbox
+	wait    time.Duration // look again after it: a message may still turn up
+}
+
+// flagWork is a flag change that is to be carried over.
+type flagWork struct {
+	change mailhaul.FlagChange
+	record checkpoint.Record // to be written afterwards, with the new base
+}
+
+// compare reads both mailboxes. What it recognises goes into the ledger.
+func (j *job) compare(ctx context.Context) (*comparison, error) {
+	// Target before source: the order of taking that excludes deadlock.
+	t, err := j.r.cfg.Target.OpenReader(ctx, j.target)
+	if err != nil {
+		return nil, err
+	}
+	defer t.Close()
+	s, err := j.r.cfg.Source.OpenReader(ctx, j.source)
+	if err != nil {
+		return nil, err
+	}
+	defer s.Close()
+
+	state, err := j.trust(ctx, s.Status(), t.Status())
+	if err != nil {
+		return nil, err
+	}
+	present, err := uidsOf(ctx, t)
+	if err != nil {
+		return nil, err
+	}
+	listing, err := uidsOf(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	recorded, mapped, err := j.led.Sets(ctx)
+	if err != nil {
+		return nil, err
+	}
+	j.firstListing(listing, recorded)
+	if err := j.noteRemovals(ctx, mapped.Minus(present), listing); err != nil {
+		return nil, err
+	}
+
+	c := &comparison{source: s.Status(), present: present.Len()}
+	c.todo = listing.Minus(recorded).Minus(j.failed)
+	unexplained := present.Intersect(mailhaul.UIDSet{{First: max(state.Explained, 1), Last: ^mailhaul.UID(0)}}).Minus(mapped)
+	if len(c.todo) > 0 && len(unexplained) > 0 {
+		adopted, err := j.adopt(ctx, s, t, c.todo, unexplained)
+		if err != nil {
+			return nil, err
+		}
+		c.todo = c.todo.Minus(adopted)
+	}
+	j.settleIntents(c)
+
+	state.Explained = t.Status().UIDNext
+	if state.Explained == 0 && len(present) > 0 { // the server does not say (Courier)
+		state.Explained = present[len(present)-1].Last + 1
+	}
+	state.Explained = max(state.Explained, 1)
+	j.led.SetState(state)
+
+	since := mailhaul.ModSeq(0)
+	if state.Complete {
+		since = state.SourceStatus.HighestModSeq
+	}
+	if since == 0 || since != s.Status().HighestModSeq {
+		both := recorded.Intersect(listing)
+		if c.flags, err = j.changedFlags(ctx, s, t, both, since); err != nil {
+			return nil, err
+		}
+	}
+	return c, j.led.Commit(ctx)
+}
+
+// uidsOf lists a mailbox; an empty one needs no asking.
+func uidsOf(ctx context.Context, r mailhaul.Reader) (mailhaul.UIDSet, error) {
+	if r.Status().Messages == 0 {
+		return nil, nil
+	}
+	return r.UIDs(ctx)
+}
+
+// trust checks that the ledger speaks of these two mailboxes. If it does not,
+// because a UIDVALIDITY is another or a UIDNEXT went back, what it says of
+// UIDs is worth nothing: it is forgotten, and everything is recognised again by
+// content.
+func (j *job) trust(ctx context.Context, source, target mailhaul.Status) (checkpoint.MailboxState, error) {
+	st := j.led.State()
+	var reason string
+	switch {
+	case st.Target == "":
+	case st.Target != j.target.Wire:
+		reason = "it goes to another mailbox than before"
+	case st.SourceValidity != source.UIDValidity:
+		reason = fmt.Sprintf("the source's UIDVALIDITY changed from %d to %d", st.SourceValidity, source.UIDValidity)
+	case st.TargetValidity != target.UIDValidity:
+		reason = fmt.Sprintf("the target's UIDVALIDITY changed from %d to %d", st.TargetValidity, target.UIDValidity)
+	case source.UIDNext != 0 && source.UIDNext < st.SourceStatus.UIDNext:
+		reason = fmt.Sprintf("the source's UIDNEXT went back from %d to %d", st.SourceStatus.UIDNext, source.UIDNext)
+	case target.UIDNext != 0 && target.UIDNext < st.Explained:
+		reason = fmt.Sprintf("the target's UIDNEXT went back from %d to %d", st.Explained, target.UIDNext)
+	}
+	if reason != "" {
+		j.r.tally.warn(fmt.Sprintf("mailbox %q: %s; its messages were recognised again by content, and what the target's user had deleted there may be back", j.source.Name, reason))
+		if err := j.led.Reset(ctx); err != nil {
+			return st, err
+		}
+		st = checkpoint.MailboxState{}
+	}
+	if st.Target == "" {
+		st = checkpoint.MailboxState{
+			Target: j.target.Wire, SourceValidity: source.UIDValidity, TargetValidity: target.UIDValidity, Explained: 1,
+		}
+		j.led.SetState(st)
+	}
+	return st, nil
+}
+
+// firstListing keeps what the source held when this run first looked: that is
+// what has to be accounted for in the end.
+func (j *job) firstListing(listing, recorded mailhaul.UIDSet) {
+	if j.known {
+		return
+	}
+	j.known = true
+	j.listing = listing
+	j.skipped = listing.Intersect(recorded)
+	j.r.meter.expect(listing.Len()-j.skipped.Len(), 0)
+}
+
+// noteRemovals records which of our messages the target's user removed. They
+// are never brought back.
+func (j *job) noteRemovals(ctx context.Context, gone, listing mailhaul.UIDSet) error {
+	if len(gone) == 0 {
+		return nil
+	}
+	var removed []checkpoint.Record
+	for rec, err := range j.led.Records(ctx, 0) {
+		if err != nil {
+			return err
+		}
+		if rec.Placed() && gone.Contains(rec.Target) {
+			rec.State = checkpoint.Removed
+			removed = append(removed, rec)
+		}
+	}
+	for _, rec := range removed {
+		if listing.Contains(rec.Source) && j.skipped.Contains(rec.Source) {
+			j.res.RemovedOnTarget++
+			j.skipped = j.skipped.Minus(mailhaul.UIDSetOf(rec.Source))
+		}
+	}
+	return j.led.Put(ctx, removed...)
+}
+
+// settleIntents decides about the batches whose answer is missing, after what
+// arrived of them has been recognised and taken out of c.todo.
+//
+// A message that the server has is recognised, whenever it was stored. One
+// that it does not have may still be on its way from the server's buffer into
+// the mailbox, for as long as Config.SettleTime: until then it is looked for
+// again and not sent. The time runs from the loss of the connection, which for
+// a batch of an earlier run can have been as late as the start of this one.
+func (j *job) settleIntents(c *comparison) {
+	for _, in := range j.led.Intents() {
+		left := in.Sources.Intersect(c.todo)
+		lost := j.r.start
+		if j.lostAt.After(lost) {
+			lost = j.lostAt
+		}
+		remaining := j.r.cfg.SettleTime - time.Since(lost)
+		switch {
+		case len(left) == 0:
+			j.led.End(in.ID)
+		case in.Stored:
+			// The server said OK, but nothing there looks like it. Sent again,
+			// it would be twice there if the server altered it beyond
+			// recognition.
+			for uid := range left.All() {
+				j.fail(uid, j.errorf("append to", mailhaul.Permanent,
+					fmt.Errorf("the server accepted the message but holds none that looks like it; it discarded or rewrote it")))
+			}
+			c.todo = c.todo.Minus(left)
+		case remaining > 0:
+			step := min(remaining, max(50*time.Millisecond, time.Since(lost)))
+			if c.wait == 0 || step < c.wait {
+				c.wait = step
+			}
+		default:
+			j.led.End(in.ID)
+			for uid := range left.All() {
+				delete(j.sent, uid)
+			}
+		}
+	}
+}
+
+// changedFlags finds the flags that the source's user changed since the last
+// pass and merges them with what the target has.
+func (j *job) changedFlags(ctx context.Context, s, t mailhaul.Reader, both mailhaul.UIDSet, since mailhaul.ModSeq) ([]flagWork, error) {
+	if len(both) == 0 {
+		return nil, nil
+	}
+	changed := make(map[mailhaul.UID]checkpoint.Record) // by target UID, with the new base
+	bases := make(map[mailhaul.UID][]mailhaul.Flag)
+	var ask mailhaul.UIDSet
+	for m, err := range s.Messages(ctx, both, mailhaul.FieldFlags, since) {
+		if err != nil {
+			return nil, err
+		}
+		rec, ok, err := j.led.Get(ctx, m.UID)
+		if err != nil {
+			return nil, err
+		}
+		flags, _ := mailhaul.NormalizeFlags(m.Flags)
+		if !ok || !rec.Placed() || sameFlags(flags, rec.Base) {
+			continue
+		}
+		bases[rec.Target] = rec.Base
+		rec.Base = flags
+		changed[rec.Target] = rec
+		ask.Add(rec.Target)
+	}
+	if len(ask) == 0 {
+		return nil, nil
+	}
+	var work []flagWork
+	for m, err := range t.Messages(ctx, ask, mailhaul.FieldFlags, 0) {
+		if err != nil {
+			return nil, err
+		}
+		rec, ok := changed[m.UID]
+		if !ok {
+			continue
+		}
+		delete(changed, m.UID) // some servers answer twice
+		now, _ := mailhaul.NormalizeFlags(m.Flags)
+		add, remove := mergeFlags(bases[m.UID], rec.Base, now)
+		work = append(work, flagWork{mailhaul.FlagChange{UID: m.UID, Add: add, Remove: remove}, rec})
+	}
+	return work, nil
+}

@@ -1,0 +1,79 @@
+// The balance of a mailbox at the end of its run.
+
+package sync
+
+import (
+	"context"
+	"errors"
+
+	"github.com/mailhaul/mailhaul"
+)
+
+// conclude draws the balance of the mailbox: each message that the source held
+// when this run first looked is moved, known, gone, or listed as failed.
+func (j *job) conclude(ctx context.Context, err error) {
+	j.res.Source, j.res.Target = j.source.Name, j.target.Name
+	defer func() { j.r.tally.mailbox(j.res) }()
+	switch {
+	case j.untouched:
+		j.res.Messages = j.expected()
+		j.res.Skipped = j.res.Messages
+	default:
+		j.res.Messages = j.listing.Len()
+		j.res.Skipped = j.skipped.Len()
+		j.res.Vanished = j.vanished.Intersect(j.listing).Len()
+		j.res.Failed += j.failed.Len()
+	}
+	if err != nil || j.r.cut.Load() && !j.known {
+		return
+	}
+	if j.known && j.res.Failed == 0 && !j.r.draining() {
+		j.prove(ctx)
+	}
+	if level, ok := j.order(ctx); ok {
+		j.r.tally.level(j.source.Name, level)
+	}
+}
+
+// prove holds the invariant that a clean end means proof: the recorded set
+// equals the source's, less what vanished. Only then is the mailbox complete.
+func (j *job) prove(ctx context.Context) {
+	recorded, _, err := j.led.Sets(ctx)
+	if err != nil {
+		j.giveUp(err)
+		return
+	}
+	for uid := range j.listing.Minus(recorded).Minus(j.vanished).All() {
+		j.fail(uid, j.errorf("move", mailhaul.Permanent, errors.New("the message was not accounted for; run again")))
+		j.res.Failed++
+	}
+	if j.res.Failed > 0 {
+		return
+	}
+	st := j.led.State()
+	st.Complete = true
+	j.led.SetState(st)
+	if err := j.record(ctx); err != nil {
+		j.giveUp(err)
+		return
+	}
+	j.complete = true
+}
+
+// order says whether UIDs on the target rise in the order of the source.
+func (j *job) order(ctx context.Context) (level string, ok bool) {
+	last := mailhaul.UID(0)
+	for rec, err := range j.led.Records(ctx, 0) {
+		if err != nil {
+			return "", false
+		}
+		if !rec.Placed() {
+			continue
+		}
+		if rec.Target <= last {
+			return "none", true
+		}
+		last = rec.Target
+	}
+	return "order", true
+}

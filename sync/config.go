@@ -1,0 +1,161 @@
+// What a Syncer is told: its Config, the defaults and the checks.
+
+package sync
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/mailhaul/mailhaul"
+	"github.com/mailhaul/mailhaul/checkpoint"
+)
+
+// Config is what a Syncer is told. Source and Target are required; every
+// other field's zero value works.
+type Config struct {
+	// Source is where the mail is, Target where it goes. The caller closes
+	// them, after Run.
+	Source mailhaul.Source
+	Target mailhaul.Target
+
+	// Store keeps what was done, so that a run can be repeated and resumed. A
+	// Store may serve many Syncers at once. Nil keeps it in memory: a later
+	// run then recognises what is on the target already, which takes longer.
+	// The caller closes it, after Run.
+	Store checkpoint.Store
+
+	// Include and Exclude choose the mailboxes by patterns over the decoded
+	// source path, whose levels are joined by "/": "*" stands for anything
+	// within a level, "**" for anything. Without Include all are chosen;
+	// Exclude wins.
+	Include, Exclude []string
+
+	// Rename gives a mailbox another path on the target. It is called for
+	// each mailbox that is chosen and may return its argument. Nil renames
+	// nothing.
+	Rename func(path []string) []string
+
+	// Shared takes in the mailboxes of other users and shared namespaces that
+	// the source lists.
+	Shared bool
+
+	// Mailboxes is how many are moved side by side. Each takes one connection
+	// of either side, so more than the endpoints have does not help. Default
+	// 4.
+	Mailboxes int
+
+	// BatchMessages and BatchBytes bound what is appended and journalled at
+	// once. Default 100 messages and 2 MiB: beyond that, larger batches gain
+	// little on servers measured so far and cost more when a connection is
+	// lost.
+	BatchMessages int
+	BatchBytes    int64
+
+	// StreamAbove is the size in octets above which a message is not held in
+	// memory but passed on while it arrives. Default 8 MiB, and never more than
+	// half of the Budget.
+	StreamAbove int64
+
+	// Budget bounds the memory that message bodies take. It may be shared by
+	// any number of Syncers. Nil gives this Syncer 64 MiB of its own.
+	Budget *Budget
+
+	// SettleTime is how long after a lost connection the target may still
+	// store a message that it had received whole: so long a message whose fate
+	// is unknown is looked for before it is sent again. Default: what the
+	// Target knows of its server, else 30 s.
+	SettleTime time.Duration
+
+	// Retries is how many times in a row a mailbox is tried again without a
+	// message having been moved in between. Default 5; negative means none.
+	Retries int
+
+	// OnFailure is called for each message and each mailbox that could not be
+	// moved, as it is found. It is never called for a cancellation. The same
+	// entries are in Result.Failed.
+	OnFailure func(Failure)
+
+	// Events is told how the run goes.
+	Events Events
+
+	// Logger is told what an operator may want to read later. Nil is silent.
+	// No credential and no message content is ever logged.
+	Logger *slog.Logger
+}
+
+// applyDefaults returns a copy of c whose zero fields are filled in.
+func (c Config) applyDefaults() Config {
+	if c.Store == nil {
+		c.Store = checkpoint.NewMemory()
+	}
+	if c.Mailboxes == 0 {
+		c.Mailboxes = 4
+	}
+	if c.BatchMessages == 0 {
+		c.BatchMessages = 100
+	}
+	if c.BatchBytes == 0 {
+		c.BatchBytes = 2 << 20
+	}
+	if c.Budget == nil {
+		c.Budget = NewBudget(64 << 20)
+	}
+	if c.StreamAbove == 0 {
+		c.StreamAbove = 8 << 20
+	}
+	c.StreamAbove = min(c.StreamAbove, c.Budget.size/2)
+	c.BatchBytes = min(c.BatchBytes, c.Budget.size/2)
+	if c.SettleTime == 0 {
+		c.SettleTime = 30 * time.Second
+		if t, ok := mailhaul.As[mailhaul.SettleTimer](c.Target); ok {
+			if d, known := t.SettleTime(); known {
+				c.SettleTime = d
+			}
+		}
+	}
+	switch {
+	case c.Retries == 0:
+		c.Retries = 5
+	case c.Retries < 0:
+		c.Retries = 0
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return c
+}
+
+// validate reports every mistake in c at once.
+func (c Config) validate() error {
+	var errs []error
+	bad := func(format string, args ...any) {
+		errs = append(errs, fmt.Errorf("sync: Config."+format, args...))
+	}
+	if c.Source == nil {
+		bad("Source is missing")
+	}
+	if c.Target == nil {
+		bad("Target is missing")
+	}
+	if c.Source != nil && c.Target != nil && c.Source.Account() == c.Target.Account() {
+		bad("Source and Target are the same account: %v", c.Source.Account())
+	}
+	if c.Mailboxes < 0 {
+		bad("Mailboxes is %d; it cannot be negative", c.Mailboxes)
+	}
+	if c.BatchMessages < 0 {
+		bad("BatchMessages is %d; it cannot be negative", c.BatchMessages)
+	}
+	if c.BatchBytes < 0 {
+		bad("BatchBytes is %d; it cannot be negative", c.BatchBytes)
+	}
+	if c.StreamAbove < 0 {
+		bad("StreamAbove is %d; it cannot be negative", c.StreamAbove)
+	}
+	if c.SettleTime < 0 {
+		bad("SettleTime is %v; it cannot be negative", c.SettleTime)
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,217 @@
+// How much there is to do, before anything is done: the dry run, and the
+// question whether it fits.
+
+package sync
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/mailhaul/mailhaul"
+	"github.com/mailhaul/mailhaul/checkpoint"
+)
+
+// Plan is what a Run would do. Its JSON form is what examples/migrate prints
+// for a dry run.
+type Plan struct {
+	From      string           `json:"from"`
+	To        string           `json:"to"`
+	Mailboxes []PlannedMailbox `json:"mailboxes"`
+	Messages  int              `json:"messages"` // in the source
+	Move      int              `json:"move"`     // to be moved
+	Bytes     int64            `json:"bytes"`    // of those, as the source lists them
+	Room      int64            `json:"room"`     // octets left on the target; -1: it does not tell
+	Warnings  []string         `json:"warnings"`
+}
+
+// PlannedMailbox is the plan for one mailbox.
+type PlannedMailbox struct {
+	Source   string `json:"source"`
+	Target   string `json:"target"`
+	Create   bool   `json:"create"` // the target does not have it yet
+	Messages int    `json:"messages"`
+	Move     int    `json:"move"`
+	Adopt    int    `json:"adopt"` // on the target already
+	Bytes    int64  `json:"bytes"`
+}
+
+// Plan finds out what a Run would do and writes nothing: neither to the target
+// nor to the Store.
+func (s *Syncer) Plan(ctx context.Context) (*Plan, error) {
+	drain, err := s.begin()
+	if err != nil {
+		return nil, err
+	}
+	defer s.end()
+	cfg := s.cfg
+	if cfg.Store, err = copyOf(ctx, cfg.Store); err != nil {
+		return nil, err
+	}
+	r := &run{cfg: cfg, tally: newTally(cfg), start: time.Now(), drain: drain}
+	return r.plan(ctx)
+}
+
+// copyOf reads a Store into memory, so that a dry run can use it as if it
+// were its own.
+func copyOf(ctx context.Context, s checkpoint.Store) (checkpoint.Store, error) {
+	m := checkpoint.NewMemory()
+	var ops []checkpoint.Op
+	for kv, err := range s.Scan(ctx, nil, nil) {
+		if err != nil {
+			return nil, err
+		}
+		ops = append(ops, checkpoint.Op{Key: append([]byte(nil), kv.Key...), Value: append([]byte{}, kv.Value...)})
+	}
+	return m, m.Commit(ctx, ops)
+}
+
+func (r *run) plan(ctx context.Context) (*Plan, error) {
+	folders, err := r.prepare(ctx)
+	if err != nil {
+		return nil, err
+	}
+	jobs, views, err := r.jobs(ctx, folders)
+	if err != nil {
+		return nil, err
+	}
+	for _, v := range views {
+		if err := v.leaveOutHeldElsewhere(ctx, jobs); err != nil {
+			return nil, err
+		}
+	}
+	jobs = append(jobs, views...)
+	p := &Plan{From: r.tally.r.From, To: r.tally.r.To, Room: -1, Mailboxes: make([]PlannedMailbox, len(jobs))}
+	if err := r.estimate(ctx, jobs, func(i int, m PlannedMailbox) { p.Mailboxes[i] = m }); err != nil {
+		return nil, err
+	}
+	for _, m := range p.Mailboxes {
+		p.Messages += m.Messages
+		p.Move += m.Move
+		p.Bytes += m.Bytes
+	}
+	if room, ok := r.room(ctx); ok {
+		p.Room = room.Bytes
+		if w := tooMuch(room, p.Move, p.Bytes); w != "" {
+			r.tally.warn(w)
+		}
+	}
+	p.Warnings = r.tally.result(nil).Warnings
+	return p, nil
+}
+
+// preflight warns if the target says that it has less room than is needed. It
+// asks for sizes only where the target has a limit; mail that is there already
+// is counted as if it were not, so it is a warning and no more.
+func (r *run) preflight(ctx context.Context, jobs []*job) error {
+	room, ok := r.room(ctx)
+	if !ok || room.Bytes < 0 && room.Messages < 0 {
+		return nil
+	}
+	sums := make([]PlannedMailbox, len(jobs))
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(r.cfg.Mailboxes)
+	for i, j := range jobs {
+		if j.unchanged() {
+			continue
+		}
+		g.Go(func() error { return j.reading(ctx, j.source, j.size(ctx, &sums[i])) })
+	}
+	if g.Wait() != nil {
+		return ctx.Err() // whatever is wrong shows itself when the mailbox is moved
+	}
+	var total PlannedMailbox
+	for _, s := range sums {
+		total.Move += s.Move
+		total.Bytes += s.Bytes
+	}
+	if w := tooMuch(room, total.Move, total.Bytes); w != "" {
+		r.tally.warn(w)
+		r.cfg.Logger.Warn(w)
+	}
+	return nil
+}
+
+// room asks the target how much it can take; ok is false where it does not
+// tell.
+func (r *run) room(ctx context.Context) (q mailhaul.Quota, ok bool) {
+	t, ok := mailhaul.As[mailhaul.QuotaTeller](r.cfg.Target)
+	if !ok {
+		return q, false
+	}
+	q, err := t.Quota(ctx)
+	if err != nil && !errors.Is(err, mailhaul.ErrUnsupported) {
+		r.cfg.Logger.Warn("the target's quota could not be read", "error", err)
+	}
+	return q, err == nil
+}
+
+func tooMuch(room mailhaul.Quota, messages int, bytes int64) string {
+	switch {
+	case room.Bytes >= 0 && bytes > room.Bytes:
+		return fmt.Sprintf("it may not fit: %d octets are to be moved and the target's quota leaves %d; raise it, or leave mailboxes out", bytes, room.Bytes)
+	case room.Messages >= 0 && int64(messages) > room.Messages:
+		return fmt.Sprintf("it may not fit: %d messages are to be moved and the target's quota leaves %d; raise it, or leave mailboxes out", messages, room.Messages)
+	}
+	return ""
+}
+
+// estimate looks at each mailbox and calls got with what is to be done.
+func (r *run) estimate(ctx context.Context, jobs []*job, got func(int, PlannedMailbox)) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(r.cfg.Mailboxes)
+	for i, j := range jobs {
+		m := PlannedMailbox{Source: j.source.Name, Target: j.target.Name, Create: j.target.Wire == ""}
+		if m.Create {
+			m.Target = r.naming.Join(j.folder.TargetPath)
+		}
+		if j.unchanged() {
+			m.Messages = j.expected()
+			got(i, m)
+			continue
+		}
+		g.Go(func() error {
+			if !m.Create && !j.freshTarget() {
+				if _, err := j.compare(ctx); err != nil { // into the copy of the Store
+					return err
+				}
+				m.Adopt = j.res.Adopted
+			}
+			if err := j.reading(ctx, j.source, j.size(ctx, &m)); err != nil {
+				return err
+			}
+			got(i, m)
+			return nil
+		})
+	}
+	return g.Wait()
+}
+
+// size adds up what of the source is not recorded.
+func (j *job) size(ctx context.Context, m *PlannedMailbox) func(mailhaul.Reader) error {
+	return func(s mailhaul.Reader) error {
+		listing, err := uidsOf(ctx, s)
+		if err != nil {
+			return err
+		}
+		recorded, _, err := j.led.Sets(ctx)
+		if err != nil {
+			return err
+		}
+		todo := listing.Minus(recorded)
+		m.Messages, m.Move = listing.Len(), todo.Len()
+		if len(todo) == 0 {
+			return nil
+		}
+		for msg, err := range s.Messages(ctx, todo, mailhaul.FieldSize, 0) {
+			if err != nil {
+				return err
+			}
+			m.Bytes += max(0, msg.Size)
+		}
+		return nil
+	}
+}

@@ -1,0 +1,61 @@
+// The merge of flags: pure, no I/O.
+
+package sync
+
+import (
+	"slices"
+
+	"github.com/mailhaul/mailhaul"
+)
+
+// exclusive names the flags for which the target keeps what it has as soon as
+// both sides differ from each other: a client that sets one of them clears
+// another, so that half of such a change would make no sense.
+var exclusive = []mailhaul.Flag{mailhaul.FlagDraft, "$Junk", "$NotJunk", "Junk", "NonJunk", "$MDNSent"}
+
+// mergeFlags carries what the source's user changed since the last pass over
+// to the target, flag by flag: base is what the source had then, source what
+// it has now, target what the target has now. Where the target's user changed
+// the same flag, the target stays as it is.
+//
+// The base of the next pass is the source's value of this one. Any other base
+// (the result, or the target's value) would undo, one pass later, what the
+// target's user did.
+func mergeFlags(base, source, target []mailhaul.Flag) (add, remove []mailhaul.Flag) {
+	for _, f := range source {
+		if !mailhaul.HasFlag(base, f) && !mailhaul.HasFlag(target, f) && !blocked(f, target) {
+			add = append(add, f)
+		}
+	}
+	for _, f := range base {
+		if !mailhaul.HasFlag(source, f) && mailhaul.HasFlag(target, f) && !mailhaul.HasFlag(exclusive, f) {
+			remove = append(remove, f)
+		}
+	}
+	return add, remove
+}
+
+// blocked reports whether f excludes, or is excluded by, a flag that the target has.
+func blocked(f mailhaul.Flag, target []mailhaul.Flag) bool {
+	opposite := map[mailhaul.Flag]mailhaul.Flag{
+		"$Junk": "$NotJunk", "$NotJunk": "$Junk", "Junk": "NonJunk", "NonJunk": "Junk",
+	}
+	for a, b := range opposite {
+		if f.Equal(a) && mailhaul.HasFlag(target, b) {
+			return true
+		}
+	}
+	return false
+}
+
+// sameFlags reports whether two normalised lists hold the same flags.
+func sameFlags(a, b []mailhaul.Flag) bool {
+	return slices.EqualFunc(a, b, mailhaul.Flag.Equal)
+}
+
+// keepable returns those of flags that a mailbox can store.
+func keepable(flags []mailhaul.Flag, st mailhaul.Status) []mailhaul.Flag {
+	return slices.DeleteFunc(slices.Clone(flags), func(f mailhaul.Flag) bool {
+		return !mailhaul.HasFlag(st.Flags, f) && (f.System() || !st.AnyKeyword)
+	})
+}

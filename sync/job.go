@@ -1,0 +1,300 @@
+// One mailbox's way from one account to the other: the loop around its passes.
+
+package sync
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/mailhaul/mailhaul"
+	"github.com/mailhaul/mailhaul/checkpoint"
+)
+
+// job moves one mailbox. One goroutine runs it; during move, the fetching
+// goroutine touches only what is marked so.
+type job struct {
+	r      *run
+	source mailhaul.Mailbox
+	target mailhaul.Mailbox // Wire is empty until the mailbox exists
+	folder folderMove
+	led    *checkpoint.MailboxLedger
+	res    MailboxResult
+
+	complete  bool // everything is accounted for
+	untouched bool // there was nothing to look at
+
+	listing mailhaul.UIDSet // the source's messages, as first listed in this run
+	known   bool            // listing has been filled in
+	skipped mailhaul.UIDSet // those of them that an earlier run has moved
+
+	failed   mailhaul.UIDSet              // given up in this run
+	vanished mailhaul.UIDSet              // gone from the source
+	sent     map[mailhaul.UID]int64       // sizes of messages that were sent and whose UID on the target is not known
+	checks   map[mailhaul.UID]fingerprint // to be read back, by source UID
+	lostAt   time.Time                    // when a connection was last lost with messages in doubt
+
+	// What broke a connection or was refused together is tried again in
+	// smaller pieces.
+	limit    int
+	alone    mailhaul.UIDSet
+	suspects mailhaul.UIDSet
+	strikes  map[mailhaul.UID]int
+	lastErr  map[mailhaul.UID]error // why a message's body did not come
+
+	done  int   // messages moved in this run
+	bytes int64 // of those
+}
+
+func newJob(r *run, m folderMove, led *checkpoint.MailboxLedger) *job {
+	j := &job{
+		r: r, source: m.Source, folder: m, led: led, limit: r.cfg.BatchMessages,
+		sent:    make(map[mailhaul.UID]int64),
+		checks:  make(map[mailhaul.UID]fingerprint),
+		strikes: make(map[mailhaul.UID]int),
+		lastErr: make(map[mailhaul.UID]error),
+	}
+	if m.Target != nil {
+		j.target = *m.Target
+	}
+	return j
+}
+
+// maxStrikes is how often a message may break a connection, or stay away
+// although it is listed, before it is given up.
+const maxStrikes = 3
+
+// run works until the mailbox is done or given up. An error stops the run of
+// the account.
+func (j *job) run(ctx context.Context) error {
+	j.r.emit.mailbox(MailboxEvent{Source: j.source.Name, Target: j.target.Name, Messages: j.expected()})
+	err := j.loop(ctx)
+	j.conclude(ctx, err)
+	j.r.emit.mailbox(MailboxEvent{Source: j.source.Name, Target: j.target.Name, Messages: j.res.Messages, Done: true, Result: j.res})
+	return err
+}
+
+func (j *job) expected() int {
+	if j.source.Status == nil {
+		return 0
+	}
+	return int(j.source.Status.Messages)
+}
+
+func (j *job) loop(ctx context.Context) error {
+	if j.r.draining() {
+		j.r.cut.Store(true)
+		return nil
+	}
+	if j.unchanged() {
+		j.untouched, j.complete = true, true
+		return nil
+	}
+	if j.folder.View && j.known && j.target.Wire == "" {
+		recorded, _, err := j.led.Sets(ctx)
+		if err != nil || len(j.listing.Minus(recorded)) == 0 {
+			return err // other mailboxes hold all of it
+		}
+	}
+	tries := attempts{limit: j.r.cfg.Retries}
+	for {
+		before := j.done + j.failed.Len() + j.vanished.Len()
+		again, err := j.pass(ctx)
+		if cerr := j.record(ctx); err == nil {
+			err = cerr
+		}
+		if j.done+j.failed.Len()+j.vanished.Len() > before {
+			tries.progress()
+			j.r.stuck.Store(0)
+		}
+		switch {
+		case errors.Is(err, ErrDrained):
+			j.r.cut.Store(true)
+			return nil
+		case err == nil && !again:
+			return nil
+		case err == nil:
+			err = j.errorf("move", mailhaul.Transient, errors.New("the mailbox changes faster than it can be compared"))
+		default:
+			if j.isolate(err) {
+				tries.progress()
+			}
+		}
+		v, wait := tries.after(ctx, err)
+		if again {
+			wait = 0
+		}
+		switch v {
+		case failMailbox:
+			if scope(err) == mailhaul.ScopeConnection && j.r.stuck.Add(1) > 1 {
+				return err // it is the server, not the mailbox
+			}
+			j.giveUp(err)
+			return nil
+		case stopRun:
+			return err
+		}
+		if mailhaul.KindOf(err) == mailhaul.Conflict && scope(err) == mailhaul.ScopeMailbox {
+			j.target.Wire = "" // made anew by the next pass, or found again
+		}
+		if !again {
+			j.r.wait(j.source.Name, wait, err)
+		}
+		if perr := pause(ctx, wait); perr != nil {
+			return perr
+		}
+	}
+}
+
+// pass does what can be done with one set of connections. again asks for
+// another: something has to be looked at once more.
+func (j *job) pass(ctx context.Context) (again bool, err error) {
+	if err := j.makeTarget(ctx); err != nil {
+		return false, err
+	}
+	var c *comparison
+	if !j.freshTarget() {
+		if c, err = j.compareUntilSettled(ctx); err != nil {
+			return false, err
+		}
+	}
+	if again, err = j.move(ctx, c); again || err != nil {
+		return again, err
+	}
+	if len(j.led.Intents()) > 0 && len(j.sent) > 0 {
+		return true, nil // stored, but the server did not say where
+	}
+	return false, j.readBack(ctx)
+}
+
+// compareUntilSettled compares until no message is in doubt any more.
+func (j *job) compareUntilSettled(ctx context.Context) (*comparison, error) {
+	for {
+		c, err := j.compare(ctx)
+		if err != nil || c.wait == 0 {
+			return c, err
+		}
+		if j.r.draining() {
+			return nil, ErrDrained
+		}
+		j.r.wait(j.source.Name, c.wait, errors.New("the target may still store messages whose answer was lost"))
+		if err := pause(ctx, c.wait); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// makeTarget makes the mailbox on the target where it is missing.
+func (j *job) makeTarget(ctx context.Context) error {
+	if j.target.Wire == "" {
+		m, err := j.r.cfg.Target.Create(ctx, j.folder.TargetPath, j.folder.Role)
+		if err != nil {
+			return err
+		}
+		subscribed := j.target.Subscribed
+		j.target = m
+		j.target.Subscribed = j.target.Subscribed || subscribed
+	}
+	if j.folder.Subscribe && !j.target.Subscribed {
+		if err := j.r.cfg.Target.Subscribe(ctx, j.target); err != nil {
+			if v := mailhaul.KindOf(err); v != mailhaul.Permanent {
+				return err
+			}
+			j.r.tally.warn(fmt.Sprintf("mailbox %q could not be subscribed to: %v", j.target.Name, err))
+		}
+		j.target.Subscribed = true
+	}
+	return nil
+}
+
+// unchanged reports whether both sides' listings show that nothing has
+// happened since the last pass was completed. Flags are only covered where the
+// source keeps mod-sequences (RFC 7162); what the target's user does to flags
+// is not our concern.
+func (j *job) unchanged() bool {
+	st, s, t := j.led.State(), j.source.Status, j.target.Status
+	if !st.Complete || s == nil || t == nil || st.Target != j.target.Wire || j.folder.Subscribe && !j.target.Subscribed {
+		return false
+	}
+	return s.HighestModSeq != 0 && s.HighestModSeq == st.SourceStatus.HighestModSeq &&
+		s.UIDValidity == st.SourceValidity && s.UIDNext == st.SourceStatus.UIDNext && s.UIDNext != 0 &&
+		s.Messages == st.SourceStatus.Messages &&
+		t.UIDValidity == st.TargetValidity && t.UIDNext == st.TargetStatus.UIDNext && t.UIDNext != 0 &&
+		t.UIDNext <= st.Explained && t.Messages == st.TargetStatus.Messages
+}
+
+// freshTarget reports whether the target mailbox is known to be empty and
+// nothing is recorded of it, so that there is nothing to compare.
+func (j *job) freshTarget() bool {
+	return j.led.State().Target == "" && len(j.led.Intents()) == 0 && j.target.Status != nil && j.target.Status.Messages == 0
+}
+
+// isolate narrows down what broke a connection: it halves the batches, and
+// gives a single message up after some tries. It reports whether it learnt
+// anything.
+func (j *job) isolate(err error) bool {
+	s := j.suspects
+	j.suspects = nil
+	if s.Len() == 0 || scope(err) != mailhaul.ScopeConnection {
+		return false
+	}
+	if s.Len() > 1 {
+		j.limit = max(1, s.Len()/2)
+		return true
+	}
+	uid := s[0].First
+	j.strikes[uid]++
+	if j.strikes[uid] >= maxStrikes {
+		j.fail(uid, err)
+	}
+	return true
+}
+
+// fail gives one message up for this run.
+func (j *job) fail(uid mailhaul.UID, err error) {
+	if j.failed.Contains(uid) {
+		return
+	}
+	j.failed.Add(uid)
+	delete(j.sent, uid)
+	f := Failure{Mailbox: j.source.Name, UID: uid, Reason: err.Error(), Err: err}
+	j.r.report(f)
+}
+
+// giveUp records that the whole mailbox could not be moved.
+func (j *job) giveUp(err error) {
+	j.r.report(Failure{Mailbox: j.source.Name, Reason: err.Error(), Err: err})
+	j.res.Failed++
+}
+
+func (r *run) report(f Failure) {
+	r.cfg.Logger.Error("not moved", "mailbox", f.Mailbox, "uid", f.UID, "reason", f.Reason)
+	r.tally.fail(f)
+	if r.cfg.OnFailure != nil {
+		r.cfg.OnFailure(f)
+	}
+}
+
+// record makes what is staged durable, even when ctx is done: it is an answer
+// that was received.
+func (j *job) record(ctx context.Context) error {
+	if !j.led.Dirty() {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	return j.led.Commit(ctx)
+}
+
+// errorf makes an error of the engine's own about this mailbox.
+func (j *job) errorf(op string, kind mailhaul.Kind, err error) error {
+	return &mailhaul.Error{Op: op, Mailbox: j.source.Name, Kind: kind, Scope: mailhaul.ScopeMailbox, Err: err}
+}
+
+func scope(err error) mailhaul.Scope {
+	if e, ok := errors.AsType[*mailhaul.Error](err); ok {
+		return e.Scope
+	}
+	return mailhaul.ScopeConnection
+}

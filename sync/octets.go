@@ -1,0 +1,111 @@
+// Octets that some servers alter without saying so, and how they are found.
+
+package sync
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"hash"
+	"io"
+
+	"github.com/mailhaul/mailhaul"
+)
+
+// inspector is a writer that looks for what servers are known to alter in
+// silence: NUL (Dovecot stores 0x80), a bare CR, a bare LF.
+type inspector struct {
+	risky bool
+	cr    bool // the last octet was a CR
+}
+
+func (i *inspector) Write(p []byte) (int, error) {
+	n := len(p)
+	if i.risky || n == 0 {
+		return n, nil
+	}
+	if i.cr && p[0] != '\n' || bytes.IndexByte(p, 0) >= 0 {
+		i.risky = true
+		return n, nil
+	}
+	prev := i.cr // whether a CR stands before p
+	crs, lfs := 0, 0
+	for rest := p; ; {
+		k := bytes.IndexByte(rest, '\n')
+		if k < 0 {
+			break
+		}
+		lfs++
+		if k > 0 && rest[k-1] == '\r' || k == 0 && prev && lfs == 1 {
+			crs++
+		} else {
+			i.risky = true
+			return n, nil
+		}
+		rest = rest[k+1:]
+	}
+	// Every LF has its CR; a CR more than that is bare, unless it is the last
+	// octet of p or stood before it.
+	all := bytes.Count(p, []byte{'\r'})
+	if prev && p[0] == '\n' {
+		crs--
+	}
+	i.cr = p[n-1] == '\r'
+	if i.cr {
+		all--
+	}
+	i.risky = all != crs
+	return n, nil
+}
+
+// end is called after the last octet: a CR there is bare.
+func (i *inspector) end() bool { return i.risky || i.cr }
+
+// fingerprint says which octets must be found on the target.
+type fingerprint struct {
+	sum  [sha256.Size]byte
+	size int64
+}
+
+// inspect reads a buffered body and returns its fingerprint if it holds
+// octets that may be altered.
+func inspect(b mailhaul.Body) (fingerprint, bool, error) {
+	var look inspector
+	if _, err := io.Copy(&look, b.Reader()); err != nil {
+		return fingerprint{}, false, err
+	}
+	if !look.end() {
+		return fingerprint{}, false, nil
+	}
+	h := sha256.New()
+	n, err := io.Copy(h, b.Reader())
+	f := fingerprint{size: n}
+	h.Sum(f.sum[:0])
+	return f, true, err
+}
+
+// watchedBody is a streamed Body that is inspected on its way through.
+type watchedBody struct {
+	mailhaul.Body
+	look inspector
+	sum  hash.Hash
+	n    int64
+}
+
+func watch(b mailhaul.Body) *watchedBody { return &watchedBody{Body: b, sum: sha256.New()} }
+
+func (w *watchedBody) Reader() io.Reader {
+	return io.TeeReader(w.Body.Reader(), w)
+}
+
+func (w *watchedBody) Write(p []byte) (int, error) {
+	w.n += int64(len(p))
+	w.sum.Write(p)
+	return w.look.Write(p)
+}
+
+// fingerprint is known once the body has been read.
+func (w *watchedBody) fingerprint() (fingerprint, bool) {
+	f := fingerprint{size: w.n}
+	w.sum.Sum(f.sum[:0])
+	return f, w.look.end()
+}

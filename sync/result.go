@@ -1,0 +1,167 @@
+// What a run has done, in numbers and in lists.
+
+package sync
+
+import (
+	"cmp"
+	"slices"
+	stdsync "sync"
+
+	"github.com/mailhaul/mailhaul"
+)
+
+// Result is what a run has done. Its JSON form is the report of
+// examples/migrate, whose keys scripts rely on.
+//
+// Every message of the source is counted in exactly one of Copied, Adopted,
+// Skipped, Vanished, RemovedOnTarget and Failed, unless the run was stopped
+// early.
+type Result struct {
+	From string `json:"from"`
+	To   string `json:"to"`
+
+	Mailboxes       int `json:"mailboxes"`
+	Messages        int `json:"messages"`          // in the source
+	Copied          int `json:"copied"`            // appended by this run
+	Adopted         int `json:"adopted"`           // found on the target already
+	Skipped         int `json:"skipped"`           // known from an earlier run
+	Vanished        int `json:"vanished"`          // gone from the source while being moved
+	RemovedOnTarget int `json:"removed_on_target"` // moved once, since removed by the target's user; not brought back
+	FlagsUpdated    int `json:"flags_updated"`
+
+	Bytes      int64   `json:"bytes"` // of the messages copied
+	Seconds    float64 `json:"seconds"`
+	RoundTrips int64   `json:"round_trips"` // waits for a server, the larger side
+
+	// Identity is the level that holds for each mailbox of the source:
+	// "order" where UIDs on the target rise in the order of the source, "none"
+	// where they do not (mail was there before).
+	Identity map[string]string `json:"identity"`
+
+	// Altered lists messages whose octets on the target are not those of the
+	// source: the server changed them, or they were there in that form.
+	Altered []Alteration `json:"altered"`
+
+	// Failed lists what of the source is not on the target.
+	Failed []Failure `json:"failed"`
+
+	// Warnings are sentences about anything else that an operator should know.
+	Warnings []string `json:"warnings"`
+
+	// PerMailbox has the counts of each mailbox, in the order of the plan.
+	PerMailbox []MailboxResult `json:"per_mailbox"`
+}
+
+// MailboxResult is what a run has done to one mailbox.
+type MailboxResult struct {
+	Source          string `json:"source"`
+	Target          string `json:"target"`
+	Messages        int    `json:"messages"`
+	Copied          int    `json:"copied"`
+	Adopted         int    `json:"adopted"`
+	Skipped         int    `json:"skipped"`
+	Vanished        int    `json:"vanished"`
+	RemovedOnTarget int    `json:"removed_on_target"`
+	FlagsUpdated    int    `json:"flags_updated"`
+	FlagsDropped    int    `json:"flags_dropped"` // keywords that the target cannot keep
+	Bytes           int64  `json:"bytes"`
+	Failed          int    `json:"failed"`
+}
+
+// Failure is a message, or a whole mailbox where UID and UIDL are empty, that
+// could not be moved.
+type Failure struct {
+	Mailbox string        `json:"mailbox"`
+	UID     mailhaul.UID  `json:"uid,omitempty"`
+	UIDL    mailhaul.UIDL `json:"uidl,omitempty"`
+	Reason  string        `json:"reason"`
+
+	// Err is the error behind the reason.
+	Err error `json:"-"`
+}
+
+// Alteration is a message whose octets differ on the target.
+type Alteration struct {
+	Mailbox   string       `json:"mailbox"`
+	UID       mailhaul.UID `json:"uid"`
+	TargetUID mailhaul.UID `json:"target_uid"`
+	Reason    string       `json:"reason"`
+}
+
+// Complete reports whether all of the source is on the target.
+func (r *Result) Complete() bool { return len(r.Failed) == 0 }
+
+// tally gathers the Result from the goroutines of a run.
+type tally struct {
+	mu stdsync.Mutex // protects r
+	r  Result
+}
+
+func newTally(cfg Config) *tally {
+	return &tally{r: Result{
+		From: cfg.Source.Account().String(), To: cfg.Target.Account().String(),
+		Identity: map[string]string{}, Altered: []Alteration{}, Failed: []Failure{}, Warnings: []string{}, PerMailbox: []MailboxResult{},
+	}}
+}
+
+func (t *tally) warn(text string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !slices.Contains(t.r.Warnings, text) {
+		t.r.Warnings = append(t.r.Warnings, text)
+	}
+}
+
+func (t *tally) fail(f Failure) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.r.Failed = append(t.r.Failed, f)
+}
+
+func (t *tally) alter(a Alteration) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.r.Altered = append(t.r.Altered, a)
+}
+
+func (t *tally) level(mailbox, level string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.r.Identity[mailbox] = level
+}
+
+func (t *tally) mailbox(m MailboxResult) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.r.PerMailbox = append(t.r.PerMailbox, m)
+}
+
+// result adds everything up.
+func (t *tally) result(order []string) *Result {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	r := t.r
+	place := make(map[string]int, len(order))
+	for i, name := range order {
+		place[name] = i
+	}
+	slices.SortStableFunc(r.PerMailbox, func(a, b MailboxResult) int { return cmp.Compare(place[a.Source], place[b.Source]) })
+	slices.SortStableFunc(r.Failed, func(a, b Failure) int {
+		return cmp.Or(cmp.Compare(place[a.Mailbox], place[b.Mailbox]), cmp.Compare(a.UID, b.UID))
+	})
+	slices.SortStableFunc(r.Altered, func(a, b Alteration) int {
+		return cmp.Or(cmp.Compare(place[a.Mailbox], place[b.Mailbox]), cmp.Compare(a.UID, b.UID))
+	})
+	r.Mailboxes = len(order)
+	for _, m := range r.PerMailbox {
+		r.Messages += m.Messages
+		r.Copied += m.Copied
+		r.Adopted += m.Adopted
+		r.Skipped += m.Skipped
+		r.Vanished += m.Vanished
+		r.RemovedOnTarget += m.RemovedOnTarget
+		r.FlagsUpdated += m.FlagsUpdated
+		r.Bytes += m.Bytes
+	}
+	return &r
+}

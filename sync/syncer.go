@@ -1,0 +1,314 @@
+// The Syncer: what a program makes, runs and stops.
+
+package sync
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	stdsync "sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/mailhaul/mailhaul"
+	"github.com/mailhaul/mailhaul/checkpoint"
+)
+
+// Errors of Run.
+var (
+	// ErrDrained is returned by Run when Drain ended it before everything was
+	// moved. What was in flight has been finished and recorded.
+	ErrDrained = errors.New("stopped on request; run it again to go on")
+
+	// ErrRunning is returned by Run when the Syncer runs already.
+	ErrRunning = errors.New("sync: this Syncer is running already")
+)
+
+// Syncer moves the mail of one account to another. It may be run any number
+// of times, one Run at a time.
+type Syncer struct {
+	cfg Config
+
+	mu      stdsync.Mutex // protects what follows
+	running bool
+	drain   chan struct{} // closed by Drain; of the present Run
+}
+
+// New checks the configuration and returns a Syncer. It does no I/O. The error
+// lists every mistake in cfg.
+func New(cfg Config) (*Syncer, error) {
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	return &Syncer{cfg: cfg.applyDefaults()}, nil
+}
+
+// Run makes one pass: it moves what is on the source and not yet on the
+// target, carries changed flags over, and records each step. It returns when
+// every goroutine that it started has ended; after ctx is done that takes no
+// longer than 2 seconds.
+//
+// The Result is never nil: it says what was done up to the end, or up to the
+// error. An error means that the pass was stopped; its Kind says why
+// ([mailhaul.Auth], [mailhaul.OverQuota] and so on). Messages and mailboxes that
+// could not be moved are no error: they are in Result.Failed. Whatever
+// happened, another Run goes on from there, and is safe.
+func (s *Syncer) Run(ctx context.Context) (*Result, error) {
+	drain, err := s.begin()
+	if err != nil {
+		return newTally(s.cfg).result(nil), err
+	}
+	defer s.end()
+	r := &run{cfg: s.cfg, tally: newTally(s.cfg), emit: emitter{ev: s.cfg.Events}, start: time.Now(), drain: drain}
+	return r.pass(ctx)
+}
+
+// Drain makes the present Run, if any, finish what is in flight, record it and
+// return ErrDrained. It returns at once.
+func (s *Syncer) Drain() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.running {
+		return
+	}
+	select {
+	case <-s.drain:
+	default:
+		close(s.drain)
+	}
+}
+
+func (s *Syncer) begin() (<-chan struct{}, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.running {
+		return nil, ErrRunning
+	}
+	s.running, s.drain = true, make(chan struct{})
+	return s.drain, nil
+}
+
+func (s *Syncer) end() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.running = false
+}
+
+// run is one Run of a Syncer.
+type run struct {
+	cfg    Config
+	ledger *checkpoint.Ledger
+	tally  *tally
+	emit   emitter
+	meter  meter
+	naming mailhaul.Naming // of the target
+	start  time.Time
+	drain  <-chan struct{}
+	stuck  atomic.Int32 // mailboxes given up for their connection, in a row
+	cut    atomic.Bool  // Drain left something undone
+}
+
+// draining reports whether Drain was called.
+func (r *run) draining() bool {
+	select {
+	case <-r.drain:
+		return true
+	default:
+		return false
+	}
+}
+
+// pass moves everything once.
+func (r *run) pass(ctx context.Context) (*Result, error) {
+	var order []string
+	before := r.traffic()
+	err := func() error {
+		plan, err := r.prepare(ctx)
+		if err != nil {
+			return err
+		}
+		jobs, views, err := r.jobs(ctx, plan)
+		if err != nil {
+			return err
+		}
+		for _, j := range append(jobs, views...) {
+			order = append(order, j.source.Name)
+		}
+		if err := r.preflight(ctx, jobs); err != nil {
+			return err
+		}
+		r.emit.started(started(r.cfg, plan))
+		if err := r.work(ctx, jobs); err != nil {
+			return err
+		}
+		for _, v := range views {
+			err := r.retry(ctx, v.source.Name, r.cfg.Retries, func() error { return v.leaveOutHeldElsewhere(ctx, jobs) })
+			if err != nil {
+				return err
+			}
+		}
+		if err := r.work(ctx, views); err != nil {
+			return err
+		}
+		return r.conclude(ctx, append(jobs, views...))
+	}()
+	res := r.tally.result(order)
+	res.Seconds = time.Since(r.start).Seconds()
+	res.RoundTrips = r.traffic() - before
+	if err == nil && r.cut.Load() {
+		err = ErrDrained
+	}
+	return res, err
+}
+
+// traffic returns the waits for a server so far, of the larger side.
+func (r *run) traffic() int64 {
+	var most int64
+	for _, side := range []any{r.cfg.Source, r.cfg.Target} {
+		if m, ok := mailhaul.As[mailhaul.Meter](side); ok {
+			most = max(most, m.Traffic().RoundTrips)
+		}
+	}
+	return most
+}
+
+// prepare lists both sides and makes the folder plan.
+func (r *run) prepare(ctx context.Context) (*folderPlan, error) {
+	var err error
+	pair := checkpoint.Pair{From: r.cfg.Source.Account(), To: r.cfg.Target.Account()}
+	if r.ledger, err = checkpoint.OpenLedger(ctx, r.cfg.Store, pair); err != nil {
+		return nil, err
+	}
+	var source, target *mailhaul.Listing
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() (err error) {
+		source, err = r.list(gctx, r.cfg.Source)
+		return err
+	})
+	g.Go(func() (err error) {
+		target, err = r.list(gctx, r.cfg.Target)
+		return err
+	})
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	for _, w := range append(source.Warnings, target.Warnings...) {
+		r.tally.warn(w)
+	}
+	r.naming = target.Naming
+	plan, err := planFolders(source, target, folderOptions{
+		Include: r.cfg.Include, Exclude: r.cfg.Exclude, Rename: r.cfg.Rename, Shared: r.cfg.Shared,
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, w := range plan.Warnings {
+		r.tally.warn(w)
+	}
+	return plan, nil
+}
+
+// list asks one side for its mailboxes. This is the first contact: it is tried
+// again only twice, so that a wrong host name does not take minutes to show.
+func (r *run) list(ctx context.Context, side mailhaul.Source) (l *mailhaul.Listing, err error) {
+	err = r.retry(ctx, "", min(2, r.cfg.Retries), func() (err error) {
+		l, err = side.List(ctx)
+		return err
+	})
+	return l, err
+}
+
+// wait tells why the run pauses.
+func (r *run) wait(mailbox string, d time.Duration, reason error) {
+	r.cfg.Logger.Warn("waiting", "mailbox", mailbox, "for", d, "reason", reason)
+	r.emit.waiting(Waiting{Mailbox: mailbox, For: d, Reason: reason.Error()})
+}
+
+// jobs turns the folder plan into work, the views apart, and counts what the
+// plan leaves out.
+func (r *run) jobs(ctx context.Context, plan *folderPlan) (jobs, views []*job, err error) {
+	for _, m := range plan.Moves {
+		if m.Container {
+			continue
+		}
+		led, err := r.ledger.Mailbox(ctx, m.Source.Wire)
+		if err != nil {
+			return nil, nil, err
+		}
+		j := newJob(r, m, led)
+		if m.View {
+			views = append(views, j)
+		} else {
+			jobs = append(jobs, j)
+		}
+	}
+	for _, s := range plan.Skipped {
+		r.tally.warn(fmt.Sprintf("mailbox %q is left out: %s", s.Mailbox.Name, s.Reason))
+	}
+	return jobs, views, nil
+}
+
+func started(cfg Config, plan *folderPlan) Started {
+	s := Started{From: cfg.Source.Account().String(), To: cfg.Target.Account().String()}
+	for _, m := range plan.Moves {
+		if m.Container {
+			continue
+		}
+		s.Mailboxes++
+		if m.Source.Status != nil && !m.View {
+			s.Messages += int(m.Source.Status.Messages)
+		}
+	}
+	return s
+}
+
+// work carries the jobs out, Config.Mailboxes at a time.
+func (r *run) work(ctx context.Context, jobs []*job) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(r.cfg.Mailboxes)
+	for _, j := range jobs {
+		if ctx.Err() != nil {
+			break
+		}
+		g.Go(func() error { return j.run(ctx) })
+	}
+	return g.Wait()
+}
+
+// conclude notes, for each mailbox that is done, how the target looks now, so
+// that the next pass can see at a glance that nothing has changed.
+func (r *run) conclude(ctx context.Context, jobs []*job) error {
+	changed := false
+	for _, j := range jobs {
+		changed = changed || j.complete && !j.untouched
+	}
+	if !changed || r.draining() {
+		return nil
+	}
+	listing, err := r.list(ctx, r.cfg.Target)
+	if err != nil {
+		// All mail is moved and recorded; the next pass only has to look.
+		r.cfg.Logger.Warn("the target could not be listed at the end", "error", err)
+		return ctx.Err()
+	}
+	status := make(map[string]*mailhaul.Status, len(listing.Mailboxes))
+	for _, m := range listing.Mailboxes {
+		status[m.Wire] = m.Status
+	}
+	g, gctx := errgroup.WithContext(ctx) // commits that come together share an fsync
+	for _, j := range jobs {
+		st := status[j.target.Wire]
+		if !j.complete || j.untouched || st == nil {
+			continue
+		}
+		g.Go(func() error {
+			state := j.led.State()
+			state.TargetStatus = *st
+			j.led.SetState(state)
+			return j.led.Commit(gctx)
+		})
+	}
+	return g.Wait()
+}
