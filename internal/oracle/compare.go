@@ -186,23 +186,29 @@ func compareMessages(src, dst []Message, opts CompareOptions, r *report) {
 
 // reportMissing reports what the target lacks. Where one message is missing
 // and another is too many, of the same date, it is the same message with other
-// octets.
+// octets; it becomes a pair and is no longer extra.
 func reportMissing(missing, extra []*Message, pairs []pair, r *report, onSource map[[sha256.Size]byte]*Message) ([]pair, []*Message) {
+	byDate := make(map[int64][]*Message)
+	for _, d := range extra {
+		if onSource[d.Sum] == nil {
+			byDate[d.Date.Unix()] = append(byDate[d.Date.Unix()], d)
+		}
+	}
+	changed := make(map[*Message]bool)
 	for _, s := range missing {
-		i := slices.IndexFunc(extra, func(d *Message) bool {
-			return d.Date.Equal(s.Date) && onSource[d.Sum] == nil
-		})
-		if i < 0 {
+		at := s.Date.Unix()
+		if len(byDate[at]) == 0 {
 			r.add("missing: message UID %d (%d octets, %v) is not on the target", s.UID, s.Size, stamp(s.Date))
 			continue
 		}
-		d := extra[i]
-		extra = slices.Delete(extra, i, i+1)
+		d := byDate[at][0]
+		byDate[at] = byDate[at][1:]
+		changed[d] = true
 		r.add("bytes differ: message UID %d has %d octets, its copy UID %d has %d, and they are not the same", s.UID, s.Size, d.UID, d.Size)
 		pairs = append(pairs, pair{s, d})
 	}
 	slices.SortFunc(pairs, func(a, b pair) int { return cmp.Compare(a.s.UID, b.s.UID) })
-	return pairs, extra
+	return pairs, slices.DeleteFunc(extra, func(d *Message) bool { return changed[d] })
 }
 
 func comparePair(p pair, opts CompareOptions, r *report) {

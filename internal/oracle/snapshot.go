@@ -325,7 +325,13 @@ func (m *Mailbox) read(c *imapclient.Client, name string) error {
 		}
 		read, err := readMessage(msg)
 		if err != nil {
-			fetch.Close()
+			if errors.Is(err, errCut) {
+				// The client reads on by itself now; to touch the rest of the
+				// body would be a race with it.
+				c.Close()
+			} else {
+				fetch.Close()
+			}
 			return fmt.Errorf("message %d: %w", msg.SeqNum, err)
 		}
 		got[msg.SeqNum-1] = true
@@ -344,6 +350,9 @@ func (m *Mailbox) read(c *imapclient.Client, name string) error {
 	}
 	return nil
 }
+
+// errCut: the connection failed in the middle of a body.
+var errCut = errors.New("its body was cut")
 
 // readMessage takes in one FETCH response; each of the four items must be in
 // it, once.
@@ -372,11 +381,8 @@ func readMessage(msg *imapclient.FetchMessageData) (Message, error) {
 			}
 			h := sha256.New()
 			n, err := io.Copy(h, item.Literal)
-			if err != nil {
-				return m, err
-			}
 			if n != item.Literal.Size() {
-				return m, fmt.Errorf("%d octets arrived of %d", n, item.Literal.Size())
+				return m, fmt.Errorf("%w: %d octets of %d arrived: %v", errCut, n, item.Literal.Size(), err)
 			}
 			m.Size = n
 			h.Sum(m.Sum[:0])
