@@ -242,9 +242,9 @@ func (a *appender) refused(uid mailhaul.UID, err error) error {
 	switch e.Kind {
 	case mailhaul.Transient, mailhaul.Throttled:
 		a.j.alone.Add(uid)
-		if a.j.strikes[uid]++; a.j.strikes[uid] < maxStrikes {
-			return err
-		}
+		a.j.strikes[uid]++
+		a.j.lastErr[uid] = err
+		return err
 	}
 	at := *e
 	at.UID = uid

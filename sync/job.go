@@ -63,7 +63,7 @@ func newJob(r *run, m folderMove, led *checkpoint.MailboxLedger) *job {
 
 // maxStrikes is how often a message may break a connection, or stay away
 // although it is listed, before it is given up.
-const maxStrikes = 3
+const maxStrikes = 5
 
 // run works until the mailbox is done or given up. An error stops the run of
 // the account.
@@ -133,6 +133,9 @@ func (j *job) loop(ctx context.Context) error {
 			j.giveUp(err)
 			return nil
 		case stopRun:
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
 			return err
 		}
 		if mailhaul.KindOf(err) == mailhaul.Conflict && scope(err) == mailhaul.ScopeMailbox {
@@ -231,7 +234,7 @@ func (j *job) freshTarget() bool {
 }
 
 // isolate narrows down what broke a connection: it halves the batches, and
-// gives a single message up after some tries. It reports whether it learnt
+// counts what a single message has broken. It reports whether it learnt
 // anything.
 func (j *job) isolate(err error) bool {
 	s := j.suspects
@@ -245,10 +248,24 @@ func (j *job) isolate(err error) bool {
 	}
 	uid := s[0].First
 	j.strikes[uid]++
-	if j.strikes[uid] >= maxStrikes {
+	j.lastErr[uid] = err
+	return true
+}
+
+// giveUpBreakers gives up, out of what is certainly not on the target, the
+// messages that have broken too many connections, and returns the rest.
+func (j *job) giveUpBreakers(todo mailhaul.UIDSet) mailhaul.UIDSet {
+	for uid, n := range j.strikes {
+		if n < maxStrikes || !todo.Contains(uid) {
+			continue
+		}
+		err := j.lastErr[uid]
+		if err == nil {
+			err = j.errorf("fetch from", mailhaul.Permanent, errors.New("the server lists the message but does not deliver it"))
+		}
 		j.fail(uid, err)
 	}
-	return true
+	return todo.Minus(j.failed)
 }
 
 // fail gives one message up for this run.

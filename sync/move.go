@@ -6,7 +6,6 @@ package sync
 import (
 	"cmp"
 	"context"
-	"errors"
 	"slices"
 	"time"
 
@@ -72,7 +71,7 @@ func (j *job) move(ctx context.Context, c *comparison) (again bool, err error) {
 	default:
 		todo = c.todo
 	}
-	missing, err := j.pipeline(ctx, w, s, todo.Minus(j.failed))
+	missing, err := j.pipeline(ctx, w, s, j.giveUpBreakers(todo.Minus(j.failed)))
 	if err != nil {
 		return false, err
 	}
@@ -261,18 +260,9 @@ func (j *job) askAfter(ctx context.Context, s mailhaul.Reader, missing mailhaul.
 		missing = missing.Minus(mailhaul.UIDSetOf(m.UID))
 		j.alone.Add(m.UID)
 		j.strikes[m.UID]++
-		if j.strikes[m.UID] < maxStrikes {
-			again = true
-			continue
-		}
-		err := j.lastErr[m.UID]
-		if err == nil {
-			err = j.errorf("fetch from", mailhaul.Permanent, errors.New("the server lists the message but does not deliver it"))
-		}
-		j.fail(m.UID, err)
 	}
 	j.vanish(missing)
-	return again, nil
+	return len(there) > 0, nil
 }
 
 // copied counts messages that were moved by this run.

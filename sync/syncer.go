@@ -157,7 +157,10 @@ func (r *run) pass(ctx context.Context) (*Result, error) {
 	res := r.tally.result(order)
 	res.Seconds = time.Since(r.start).Seconds()
 	res.RoundTrips = r.traffic() - before
-	if err == nil && r.cut.Load() {
+	switch {
+	case ctx.Err() != nil && err != nil:
+		err = fmt.Errorf("stopped: %w", ctx.Err())
+	case err == nil && r.cut.Load():
 		err = ErrDrained
 	}
 	return res, err
