@@ -38,9 +38,9 @@ type scan struct {
 
 // Scan implements [Store].
 func (b *Bolt) Scan(ctx context.Context, prefix, from []byte) iter.Seq2[KeyValue, error] {
-	prefix, from = bytes.Clone(prefix), bytes.Clone(from)
+	prefix, from = bytes.Clone(prefix), append([]byte{}, from...) // not nil, which is the end
 	if bytes.Compare(from, prefix) < 0 {
-		from = prefix
+		from = slices.Clone(prefix)
 	}
 	return func(yield func(KeyValue, error) bool) {
 		s := &scan{prefix: prefix, before: make(map[string][]byte)}

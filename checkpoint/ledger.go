@@ -35,8 +35,10 @@ func (p Pair) encode() []byte {
 
 // id returns the number that stands for the pair in keys. It is a hash, so
 // that Ledgers of a Store need no counter that they would have to agree on.
-func (p Pair) id() uint64 {
-	sum := sha256.Sum256(p.encode())
+func (p Pair) id() uint64 { return hashID(p.encode()) }
+
+func hashID(b []byte) uint64 {
+	sum := sha256.Sum256(b)
 	return binary.BigEndian.Uint64(sum[:8])
 }
 

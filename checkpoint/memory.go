@@ -79,7 +79,7 @@ func (m *Memory) Scan(ctx context.Context, prefix, from []byte) iter.Seq2[KeyVal
 			from = prefix
 		}
 		i, _ := slices.BinarySearchFunc(entries, from, compareKey)
-		var key, value []byte // copies: nobody may change the entries
+		key, value := []byte{}, []byte{} // copies: nobody may change the entries
 		for ; i < len(entries) && bytes.HasPrefix(entries[i].Key, prefix); i++ {
 			if _, err := m.snapshot(ctx); err != nil {
 				yield(KeyValue{}, err)
