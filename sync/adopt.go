@@ -38,9 +38,15 @@ func (j *job) adopt(ctx context.Context, s, t mailhaul.Reader, todo, unexplained
 		}
 		pairs = append(pairs, match.Resolve(ourDigests, theirDigests)...)
 	}
-	var adopted mailhaul.UIDSet
+	var adopted, inDoubt mailhaul.UIDSet
+	for _, in := range j.led.Intents() {
+		inDoubt = inDoubt.Union(in.Sources)
+	}
 	for _, p := range pairs {
 		rec := checkpoint.Record{Source: p.Source, Target: p.Target, Base: flags[p.Source], Altered: p.Basis.Altered()}
+		if j.toReadBack(p, inDoubt) {
+			rec.State = checkpoint.Unread
+		}
 		if err := j.led.Put(ctx, rec); err != nil {
 			return nil, err
 		}
@@ -48,6 +54,20 @@ func (j *job) adopt(ctx context.Context, s, t mailhaul.Reader, todo, unexplained
 		j.found(p)
 	}
 	return adopted, nil
+}
+
+// toReadBack reports whether the octets of a pair are still to be compared:
+// those of a message that this run sent if it knows that they are at risk,
+// those of an earlier run, which did not live to say, in any case.
+func (j *job) toReadBack(p uidmap.Pair, inDoubt mailhaul.UIDSet) bool {
+	if p.Basis == uidmap.BasisExact || p.Basis.Altered() {
+		return false
+	}
+	if _, ours := j.sent[p.Source]; ours {
+		_, risky := j.checks[p.Source]
+		return risky
+	}
+	return inDoubt.Contains(p.Source)
 }
 
 // found counts a message that was recognised: as copied, if this run sent it.

@@ -202,6 +202,9 @@ func (a *appender) settle(ctx context.Context) error {
 			allStored = false
 			open = true
 			j.sent[m.UID] = f.sizes[i]
+			if fp, risky := f.risky[m.UID]; risky {
+				j.checks[m.UID] = fp
+			}
 			j.lostAt = time.Now()
 			if failure = graver(failure, o.Err); failure == nil {
 				failure = j.errorf("append to", mailhaul.Transient, errors.New("the server did not say what became of a message"))

@@ -65,6 +65,9 @@ func (j *job) compare(ctx context.Context) (*comparison, error) {
 
 	c := &comparison{source: s.Status(), present: present.Len()}
 	c.todo = listing.Minus(recorded).Minus(j.failed)
+	if len(c.todo) > 0 || len(j.led.Intents()) > 0 {
+		state.Complete = false
+	}
 	unexplained := present.Intersect(mailhaul.UIDSet{{First: max(state.Explained, 1), Last: ^mailhaul.UID(0)}}).Minus(mapped)
 	if len(c.todo) > 0 && len(unexplained) > 0 {
 		adopted, err := j.adopt(ctx, s, t, c.todo, unexplained)
@@ -82,10 +85,8 @@ func (j *job) compare(ctx context.Context) (*comparison, error) {
 	state.Explained = max(state.Explained, 1)
 	j.led.SetState(state)
 
-	since := mailhaul.ModSeq(0)
-	if state.Complete {
-		since = state.SourceStatus.HighestModSeq
-	}
+	// What changed up to that mod-sequence is in the bases of the records.
+	since := state.SourceStatus.HighestModSeq
 	if since == 0 || since != s.Status().HighestModSeq {
 		both := recorded.Intersect(listing)
 		if c.flags, err = j.changedFlags(ctx, s, t, both, since); err != nil {

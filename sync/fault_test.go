@@ -97,6 +97,30 @@ func TestDiesAtEveryCommit(t *testing.T) {
 	}
 }
 
+// A run that dies between the APPEND and the reading back leaves the reading
+// back to the next.
+func TestAlteredOctetsAreListedEvenAfterACrash(t *testing.T) {
+	for n := 0; ; n++ {
+		r := newRig(t)
+		r.cfg.BatchMessages = 2
+		r.target.Hooks.Store = func(b []byte) []byte { return []byte(strings.ReplaceAll(string(b), "\x00", "\x80")) }
+		r.fill("INBOX", 3)
+		r.source.Add("INBOX", mail("nul", 1)+"a\x00b\r\n")
+		r.fill("INBOX", 3)
+		store := r.store
+		r.store = &dyingStore{Store: store, left: n}
+		first, err := r.syncer().Run(context.Background())
+		r.store = store
+		second := r.run()
+		require.NotEmpty(t, append(first.Altered, second.Altered...), "died at commit %d", n)
+		require.Len(t, bodies(r.target, "INBOX"), 7)
+		if err == nil {
+			require.Greater(t, n, 4)
+			return
+		}
+	}
+}
+
 // dyingStore fails every commit after the first few, as a process does that
 // is not there any more.
 type dyingStore struct {

@@ -59,7 +59,29 @@ func (r *rig) run() *mailsync.Result {
 	res, err := r.syncer().Run(context.Background())
 	require.NoError(r.t, err)
 	r.checkCounts(res)
+	if res.Complete() {
+		r.checkNothingOpen()
+	}
 	return res
+}
+
+// checkNothingOpen holds that a complete run leaves no batch in doubt.
+func (r *rig) checkNothingOpen() {
+	r.t.Helper()
+	ctx := context.Background()
+	l, err := checkpoint.OpenLedger(ctx, r.store, checkpoint.Pair{From: r.source.Account(), To: r.target.Account()})
+	require.NoError(r.t, err)
+	names, err := l.Mailboxes(ctx)
+	require.NoError(r.t, err)
+	for _, name := range names {
+		m, err := l.Mailbox(ctx, name)
+		require.NoError(r.t, err)
+		require.Empty(r.t, m.Intents(), "open batches of %s", name)
+		for rec, err := range m.Records(ctx, 0) {
+			require.NoError(r.t, err)
+			require.NotEqual(r.t, checkpoint.Unread, rec.State, "UID %d of %s was not read back", rec.Source, name)
+		}
+	}
 }
 
 // checkCounts holds the promise that each message is counted exactly once.

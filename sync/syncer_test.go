@@ -104,6 +104,11 @@ func TestSecondPassCarriesWhatChanged(t *testing.T) {
 	res = r.run()
 	require.Zero(t, res.Copied+res.FlagsUpdated+res.RemovedOnTarget)
 	require.Len(t, r.target.Snapshot("INBOX"), 21, "what the target's user removed does not come back")
+
+	r.fill("INBOX", 1)
+	res = r.run()
+	require.Equal(t, 1, res.Copied)
+	require.Zero(t, res.RemovedOnTarget, "a removal is reported once")
 }
 
 // The base of the merge is the source's value. With any other, the star that

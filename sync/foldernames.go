@@ -1,0 +1,213 @@
+// What folders are called on the target: names are made legal there.
+
+package sync
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/mailhaul/mailhaul"
+)
+
+// Limits on names, in octets. File systems take 255 octets for a name, and
+// servers keep a level, or a whole name, as one file; IMAP servers and clients
+// have buffers of about 1,000 octets for a name (RFC 9051 has no limit).
+const (
+	folderLevelLimit = 255
+	folderNameLimit  = 1000
+)
+
+// folderNamer makes names for one target.
+type folderNamer struct {
+	naming mailhaul.Naming
+
+	// gmail is set for Gmail, which alters some names in silence: it takes away
+	// blanks at the ends of a level, and cannot deal with some characters.
+	gmail bool
+}
+
+// level returns the name of one level as the target can have it, and what was
+// wrong with it; nothing wrong, nothing changed.
+func (n folderNamer) level(name string) (legal string, wrong []string) {
+	legal = name
+	if !utf8.ValidString(legal) {
+		// Old servers keep names in the character set of their site. Latin-1
+		// makes every octet a character, and the right one more often than not.
+		legal = folderFromLatin1(legal)
+		wrong = append(wrong, "the source's name cannot be decoded")
+	}
+	note := func(changed, reason string) {
+		if changed != legal {
+			legal, wrong = changed, append(wrong, reason)
+		}
+	}
+	if d := n.naming.Delimiter; d != "" {
+		note(strings.ReplaceAll(legal, d, "_"), fmt.Sprintf("%q separates levels there", d))
+	}
+	note(strings.Map(folderPrintable, legal), "it has control characters")
+	if n.gmail {
+		note(strings.Map(folderGmailSafe, legal), "Gmail does not keep these characters")
+		note(strings.Trim(legal, " "), "Gmail does not keep blanks at the ends")
+	}
+	if strings.Trim(legal, " ") == "" {
+		note("_", "a level is empty")
+	}
+	if legal == "." || legal == ".." {
+		note(strings.Repeat("_", len(legal)), "it means a directory")
+	}
+	note(folderShorten(legal, folderLevelLimit), fmt.Sprintf("it is longer than %d octets", folderLevelLimit))
+	return legal, wrong
+}
+
+// path returns the place of a folder on the target: the levels, each legal by
+// itself, as the target's naming can express them. Where the target is flat
+// they are joined by dots. INBOX is INBOX in any case.
+func (n folderNamer) path(levels []string) (legal []string, wrong []string) {
+	legal = append([]string(nil), levels...)
+	if strings.EqualFold(legal[0], "INBOX") {
+		legal[0] = "INBOX"
+	}
+	if n.naming.Delimiter == "" && len(legal) > 1 {
+		joined := strings.Join(legal, ".")
+		legal = []string{folderShorten(joined, folderLevelLimit)}
+		if legal[0] != joined {
+			wrong = append(wrong, fmt.Sprintf("it is longer than %d octets", folderLevelLimit))
+		}
+	}
+	if short := n.fit(legal); len(short) > 0 {
+		legal, wrong = short, append(wrong, fmt.Sprintf("its whole name is longer than %d octets", folderNameLimit))
+	}
+	// A child of INBOX and a folder beside it can be the same thing there.
+	if again := n.naming.Split(n.naming.Join(legal)); len(again) > 0 {
+		legal = again
+	}
+	return legal, wrong
+}
+
+// fit returns a shorter path where a path is too long as a whole: the upper
+// levels that leave room stay, so that folders stay below their parents, and
+// the rest becomes one level. It returns nil where the path is not too long.
+func (n folderNamer) fit(path []string) []string {
+	if folderOctets(n.naming.Join(path)) <= folderNameLimit {
+		return nil
+	}
+	const room = 64
+	keep := 0
+	for keep < len(path)-1 && folderOctets(n.naming.Join(path[:keep+1]))+len(n.naming.Delimiter)+room <= folderNameLimit {
+		keep++
+	}
+	taken := folderOctets(n.naming.Prefix)
+	if keep > 0 {
+		taken = folderOctets(n.naming.Join(path[:keep])) + folderOctets(n.naming.Delimiter)
+	}
+	left := max(room, min(folderLevelLimit, folderNameLimit-taken))
+	rest := strings.Join(path[keep:], "_")
+	return append(append([]string(nil), path[:keep]...), folderCut(rest, left))
+}
+
+// plain returns a path made of nothing but letters, digits and a few harmless
+// characters, for a server that refuses the name that was made for it.
+func (n folderNamer) plain(path []string) []string {
+	out := make([]string, len(path))
+	for i, level := range path {
+		plain := strings.Trim(strings.Map(func(r rune) rune {
+			if r < utf8.RuneSelf && folderPlain(byte(r)) {
+				return r
+			}
+			return '_'
+		}, level), " ")
+		if plain != level {
+			// Other names would become the same.
+			plain = folderShorten(plain, 64) + folderMark(level)
+		}
+		out[i] = plain
+	}
+	return out
+}
+
+func folderPlain(c byte) bool {
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == ' ' || c == '-' || c == '_'
+}
+
+// folderFromLatin1 reads each octet as a character of ISO 8859-1.
+func folderFromLatin1(s string) string {
+	var b strings.Builder
+	for i := range len(s) {
+		b.WriteRune(rune(s[i]))
+	}
+	return b.String()
+}
+
+// folderPrintable replaces what Net-Unicode forbids (RFC 5198 section 2, which
+// RFC 9051 section 5.1 demands of names): control characters and the line and
+// paragraph separators.
+func folderPrintable(r rune) rune {
+	if r < 0x20 || r >= 0x7f && r < 0xa0 || r == 0x2028 || r == 0x2029 {
+		return '_'
+	}
+	return r
+}
+
+func folderGmailSafe(r rune) rune {
+	if strings.ContainsRune(`\^"'`, r) {
+		return '_'
+	}
+	return r
+}
+
+// folderShorten cuts a name that is longer than limit octets.
+func folderShorten(name string, limit int) string {
+	if folderOctets(name) <= limit {
+		return name
+	}
+	return folderCut(name, limit)
+}
+
+// folderCut returns the front of the name and a mark of the whole, so that two
+// long names that begin alike stay apart, in at most limit octets.
+func folderCut(name string, limit int) string {
+	mark := folderMark(name)
+	end, octets := 0, 0
+	for i, r := range name {
+		// Each character is counted as if it stood alone: too much, if at all.
+		if octets += folderOctets(string(r)); octets+len(mark) > limit {
+			break
+		}
+		end = i + utf8.RuneLen(r)
+	}
+	return strings.TrimRight(name[:end], " ") + mark
+}
+
+func folderMark(name string) string {
+	return fmt.Sprintf("~%x", sha256.Sum256([]byte(name)))[:9]
+}
+
+// folderOctets returns how long a name is on the wire or on a disk: in UTF-8 or
+// in modified UTF-7 (RFC 3501 section 5.1.3), whichever is longer.
+func folderOctets(name string) int {
+	utf7, units := 0, 0
+	flush := func() {
+		if units > 0 {
+			utf7 += 2 + (units*16+5)/6 // "&", six bits a character, "-"
+			units = 0
+		}
+	}
+	for _, r := range name {
+		switch {
+		case r == '&':
+			flush()
+			utf7 += 2
+		case r >= 0x20 && r < 0x7f:
+			flush()
+			utf7++
+		case r > 0xffff:
+			units += 2
+		default:
+			units++
+		}
+	}
+	flush()
+	return max(utf7, len(name))
+}

@@ -1,0 +1,230 @@
+// The names that mail programs and servers give to the folders with a role.
+
+package sync
+
+import (
+	"strings"
+
+	"github.com/mailhaul/mailhaul"
+)
+
+// folderRoleNames holds, for each role that a folder can be told by its name,
+// the names that it goes by, the most canonical first. Where several folders
+// of an account bear names of one role, the one whose name comes first has it.
+// A name that means another role elsewhere (the Brazilian "Lixo Eletrônico" is
+// junk, the Portuguese "Lixo" is trash) is listed only where it is exact, and
+// one that is the outbox in another program not at all. Sources: the names that
+// Outlook and Exchange, Outlook.com, Thunderbird, Apple Mail, Gmail, Roundcube,
+// Horde and the large providers create in each language.
+var folderRoleNames = map[mailhaul.Role][]string{
+	mailhaul.RoleSent: {
+		"Sent", "Sent Items", "Sent Messages", "Sent Mail", "Sent-Mail", "SentMail", "Sent Mails", "Sent Email", "Sent Emails", "Sent Objects", // English
+		"Gesendet", "Gesendete Elemente", "Gesendete Objekte", "Gesendete Nachrichten", "Gesendete Mails", "Gesendete E-Mails", "Gesendete", // German
+		"Envoyés", "Éléments envoyés", "Messages envoyés", "Courrier envoyé", "Courriers envoyés", "Objets envoyés", "Envoyé", "Mails envoyés", "E-mails envoyés", "Envoyes", "Elements envoyes", "Messages envoyes", // French
+		"Enviados", "Elementos enviados", "Mensajes enviados", "Correo enviado", "Correos enviados", // Spanish
+		"Inviati", "Posta inviata", "Elementi inviati", "Messaggi inviati", "Inviata", "Inviate", // Italian
+		"Itens Enviados", "Enviadas", "Mensagens enviadas", "E-mails enviados", "Emails enviados", "Correio enviado", // Portuguese
+		"Verzonden", "Verzonden items", "Verzonden berichten", "Verzonden objecten", "Verzonden e-mail", // Dutch
+		"Skickat", "Skickade objekt", "Skickade", "Skickade meddelanden", "Skickat e-post", // Swedish
+		"Sendt", "Sendt post", "Sendte elementer", "Sendte mails", "Sendte beskeder", "Sendt e-post", "Sendte meldinger", "Sendte e-poster", "Sendte objekter", // Danish, Norwegian
+		"Lähetetyt", "Lähetetyt viestit", "Lähetetyt kohteet", // Finnish
+		"Wysłane", "Elementy wysłane", "Wysłane elementy", "Wiadomości wysłane", "Wysłane wiadomości", // Polish
+		"Odeslané", "Odeslaná pošta", "Odeslané zprávy", "Odeslané položky", // Czech
+		"Odoslané", "Odoslaná pošta", "Odoslané správy", "Odoslané položky", // Slovak
+		"Elküldött", "Elküldött elemek", "Elküldött üzenetek", "Elküldött levelek", // Hungarian
+		"Trimise", "Elemente trimise", "Mesaje trimise", // Romanian
+		"Απεσταλμένα", "Σταλθέντα", "Απεσταλμένα στοιχεία", "Απεσταλμένα μηνύματα", // Greek
+		"Отправленные", "Отправленные элементы", "Отправленные письма", "Отправленные сообщения", // Russian
+		"Надіслані", "Надіслані елементи", "Надіслані листи", "Відправлені", "Відправлені листи", // Ukrainian
+		"Gönderilenler", "Gönderilmiş Öğeler", "Gönderilmiş", "Gönderilen", "Gönderilmiş Postalar", "Gönderilen Öğeler", "Gönderilmiş İletiler", // Turkish
+		"送信済み", "送信済みアイテム", "送信済みメール", "送信済みトレイ", "送信済みメッセージ", "送信箱", // Japanese
+		"已发送", "已发送邮件", "已发送的邮件", "已发送消息", "已发送项目", "已发邮件", // Chinese, simplified
+		"寄件備份", "已傳送", "已傳送郵件", "已傳送的郵件", "已寄送", "寄送的郵件", "已寄出", // Chinese, traditional
+		"보낸 편지함", "보낸편지함", "보낸 메일함", "보낸메일함", "보낸 메일", "보낸 항목", "보낸 메시지", // Korean
+		"נשלח", "פריטים שנשלחו", "דואר שנשלח", "הודעות שנשלחו", // Hebrew
+		"المرسلة", "العناصر المرسلة", "البريد المرسل", "الرسائل المرسلة", "بريد مرسل", "مرسل", // Arabic
+	},
+	mailhaul.RoleDrafts: {
+		"Drafts", "Draft", "Draft Messages", "Draft Mail",
+		"Entwürfe", "Entwurf", "Entwuerfe",
+		"Brouillons", "Brouillon",
+		"Borradores", "Borrador",
+		"Bozze", "Bozza",
+		"Rascunhos", "Rascunho",
+		"Concepten", "Concept",
+		"Utkast", // Swedish, Norwegian
+		"Kladder", "Kladde",
+		"Luonnokset",
+		"Szkice", "Kopie robocze", "Wersje robocze", "Robocze",
+		"Koncepty", "Rozepsané", "Rozepsané zprávy", "Rozpísané", // Czech, Slovak
+		"Piszkozatok", "Vázlatok", "Piszkozat",
+		"Schițe", "Schiţe", "Ciorne", "Mesaje nefinalizate",
+		"Πρόχειρα",
+		"Черновики",
+		"Чернетки",
+		"Taslaklar", "Taslak",
+		"下書き", "下書きアイテム", "草稿", // 草稿 is Chinese too
+		"草稿箱", "草稿匣", "草稿夾",
+		"임시 보관함", "임시보관함", "초안", "작성 중인 메일",
+		"טיוטות", "טיוטה",
+		"المسودات", "مسودات",
+	},
+	mailhaul.RoleTrash: {
+		"Trash", "Deleted Items", "Deleted Messages", "Deleted", "Deleted Mail", "Deleted Objects", "Bin", "Trash Bin", "Trash Can", "Wastebasket",
+		"Papierkorb", "Gelöscht", "Gelöschte Elemente", "Gelöschte Objekte", "Gelöschte Nachrichten", "Gelöschte", "Geloescht", "Mülleimer",
+		"Corbeille", "Éléments supprimés", "Messages supprimés", "Supprimés", "Objets supprimés", "Poubelle", "Elements supprimes", "Supprimes",
+		"Papelera", "Elementos eliminados", "Papelera de reciclaje", "Mensajes eliminados", "Correo eliminado", "Eliminados", // the last is Portuguese too
+		"Cestino", "Posta eliminata", "Elementi eliminati", "Messaggi eliminati", "Eliminati", "Eliminata",
+		"Lixeira", "Itens Excluídos", "Itens Eliminados", "Lixo", "Mensagens excluídas", "Mensagens eliminadas", "Excluídos", "Excluídas", "Apagados", "Reciclagem",
+		"Prullenbak", "Verwijderde items", "Verwijderde berichten", "Verwijderde objecten", "Verwijderd", "Prullenmand",
+		"Papperskorgen", "Papperskorg", "Borttaget", "Borttagna objekt", "Borttagna", "Raderade objekt",
+		"Papirkurv", "Slettet post", "Slettede elementer", "Slettede mails", "Slettede beskeder", "Slettet", "Slettede meldinger", "Slettede", "Papirkurven", "Søppelbøtte",
+		"Roskakori", "Poistetut", "Poistetut viestit", "Poistetut kohteet",
+		"Kosz", "Elementy usunięte", "Usunięte elementy", "Wiadomości usunięte", "Usunięte",
+		"Koš", "Odstraněná pošta", "Odstraněné", "Odstraněné zprávy", "Odstraněné položky", "Smazané",
+		"Kôš", "Odstránená pošta", "Odstránené", "Odstránené správy", "Odstránené položky",
+		"Kuka", "Lomtár", "Törölt elemek", "Törölt", "Törölt üzenetek", "Törölt levelek",
+		"Coș de gunoi", "Coşul de gunoi", "Coșul de gunoi", "Coş de gunoi", "Elemente șterse", "Elemente şterse", "Mesaje șterse", "Șterse", "Gunoi",
+		"Κάδος απορριμμάτων", "Κάδος", "Διαγραμμένα", "Διαγραμμένα στοιχεία", "Διαγραμμένα μηνύματα", "Απορρίμματα", "Κάδος ανακύκλωσης",
+		"Корзина", "Удаленные", "Удалённые", "Удаленные элементы", "Удаленные сообщения",
+		"Кошик", "Видалені", "Видалені елементи", "Видалені листи", "Смітник",
+		"Çöp Kutusu", "Silinmiş Öğeler", "Çöp", "Silinmiş", "Silinenler", "Silinmiş İletiler",
+		"ゴミ箱", "ごみ箱", "削除済みアイテム", "削除済み", "削除済みメール", "削除済みトレイ",
+		"已删除", "已删除邮件", "已删除的邮件", "已删除消息", "已删除项目", "废件箱", "废纸篓", "回收站",
+		"垃圾桶", "刪除的郵件", "已刪除", "已刪除郵件", "已刪除的郵件", "資源回收筒", "回收筒",
+		"휴지통", "지운 편지함", "지운편지함", "지운 메일함", "삭제된 항목",
+		"אשפה", "פריטים שנמחקו", "הודעות שנמחקו", "סל מחזור",
+		"المهملات", "سلة المهملات", "العناصر المحذوفة", "المحذوفة", "الرسائل المحذوفة",
+	},
+	mailhaul.RoleJunk: {
+		"Junk", "Spam", "Junk Email", "Junk E-mail", "Junk-E-Mail", "Junk Mail", "JunkMail", "Junk Emails", "Bulk Mail", "Bulk", "Spam Mail", "Unsolicited", "Spambox", "Suspected Spam",
+		"Spamverdacht", "Unerwünscht", "Unerwünschte Werbung", "Unerwünschte Nachrichten", "Werbung (Spam)",
+		"Indésirables", "Courrier indésirable", "Courriers indésirables", "Pourriel", "Pourriels", "Messages indésirables", "Courrier indesirable", "Indesirables",
+		"Correo no deseado", "Correo electrónico no deseado", "No deseado", "No deseados", "Correo basura",
+		"Posta indesiderata", "Indesiderata", "Messaggi indesiderati",
+		"Lixo Eletrônico", "Lixo Eletrónico", "Lixo Electrónico", "E-mail de lixo", "Correio publicitário não solicitado", "Publicidade não solicitada",
+		"Ongewenste e-mail", "Ongewenste mail", "Ongewenst", "Ongewenste berichten", "Ongewenste reclame",
+		"Skräppost", "Skräp", "Skräp-e-post",
+		"Uønsket mail", "Uønsket e-mail", "Uønsket post", "Uønsket", "Uønskede mails", "Uønsket e-post", "Søppelpost", "Søppel-e-post", "Søppel",
+		"Roskaposti", "Roskapostit",
+		"Wiadomości-śmieci", "Wiadomości śmieci", "Niechciane", "Niechciana poczta", "Śmieci",
+		"Nevyžádaná pošta", "Nevyžádané", "Nevyžádané zprávy",
+		"Nevyžiadaná pošta", "Nevyžiadané", "Nevyžiadané správy",
+		"Levélszemét", "Kéretlen levelek", "Kéretlen", "Szemét",
+		"Mesaje nedorite", "E-mail nedorit", "Nedorite", "Nesolicitate",
+		"Ανεπιθύμητα", "Ανεπιθύμητη αλληλογραφία", "Ανεπιθύμητη", "Ανεπιθύμητα μηνύματα",
+		"Спам", "Нежелательная почта", "Нежелательные", // Спам is Ukrainian too
+		"Небажана пошта", "Небажані",
+		"İstenmeyen", "Önemsiz E-posta", "Önemsiz", "İstenmeyen Posta", "Gereksiz", "Gereksiz E-posta", "İstenmeyen E-posta",
+		"迷惑メール", "迷惑メールフォルダ", "スパム", "スパムメール", "迷惑",
+		"垃圾邮件", "广告邮件", "垃圾电子邮件",
+		"垃圾郵件", "垃圾信", "廣告郵件", "垃圾信件匣",
+		"스팸", "스팸함", "스팸 메일함", "스팸메일함", "스팸메일", "정크 메일", "정크메일", "정크",
+		"דואר זבל", "זבל", "ספאם",
+		"البريد العشوائي", "البريد غير الهام", "بريد غير هام", "البريد الإلكتروني غير الهام", "بريد مزعج", "البريد المزعج", "الرسائل غير المرغوب فيها", "غير مرغوب فيه",
+	},
+	mailhaul.RoleArchive: {
+		"Archive", "Archives", "Archived", "Archived Mail", "Archive Mail", // Archives is French too
+		"Archiv", "Archivierte", // Archiv is Czech too
+		"Archivés", "Messages archivés",
+		"Archivo", "Archivados", "Archivo de correo",
+		"Archivio", "Archiviati", "Archiviata",
+		"Arquivo", "Arquivo Morto", "Arquivados", "Arquivadas",
+		"Archief", "Gearchiveerd",
+		"Arkiv", "Arkiverat", "Arkiveret", // Swedish, Danish, Norwegian
+		"Arkisto", "Arkistoidut",
+		"Archiwum", "Zarchiwizowane",
+		"Archív", // Slovak
+		"Archívum",
+		"Arhivă", "Arhiva", "Arhivate",
+		"Αρχειοθήκη", "Αρχείο", "Αρχειοθετημένα",
+		"Архив",
+		"Архів",
+		"Arşiv",
+		"アーカイブ", "保管",
+		"存档", "归档", "归档邮件", "已归档",
+		"封存", "封存郵件", "歸檔",
+		"보관", "보관함", "보관 편지함", "보관편지함", "아카이브",
+		"ארכיון",
+		"الأرشيف", "أرشيف",
+	},
+}
+
+// folderViewNames are what Gmail calls its views. They count only within
+// Gmail's own container, since a user may have a folder of such a name.
+var folderViewNames = map[mailhaul.Role][]string{
+	mailhaul.RoleAll: {
+		"All Mail", "Alle Nachrichten", "Tous les messages", "Todos", "Todo el correo", "Tutti i messaggi", "Todos os e-mails",
+		"Todo o correio", "Alle e-mail", "Alle berichten", "All e-post", "Alle mails", "Alle e-poster", "All post", "Kaikki viestit",
+		"Wszystkie", "Všechny zprávy", "Všetky správy", "Összes levél", "Toate mesajele", "Όλα τα μηνύματα", "Вся почта",
+		"Уся пошта", "Вся пошта", "Tüm Postalar", "すべてのメール", "所有邮件", "全部郵件", "所有郵件", "전체보관함", "כל הדואר", "كل البريد",
+	},
+	mailhaul.RoleFlagged: {
+		"Starred", "Markiert", "Suivis", "Messages suivis", "Destacados", "Speciali", "Com estrela", "Met ster", "Stjärnmärkt",
+		"Stjernemarkerede", "Stjernemerket", "Tähdellä merkityt", "Oznaczone gwiazdką", "S hvězdičkou", "S hviezdičkou",
+		"Csillagozott", "Cu stea", "Με αστέρι", "Помеченные", "Із зірочкою", "Yıldızlı", "スター付き", "已加星标", "已加星號",
+		"별표편지함", "מסומן בכוכב", "مميزة بنجمة",
+	},
+}
+
+// folderRoles are the roles that one folder of an account can have, in the
+// order in which they are given away.
+var folderRoles = [...]mailhaul.Role{
+	mailhaul.RoleSent, mailhaul.RoleDrafts, mailhaul.RoleTrash, mailhaul.RoleJunk, mailhaul.RoleArchive,
+}
+
+// folderNamed is what a name says: a role, and how canonical the name is, from
+// 0.
+type folderNamed struct {
+	role mailhaul.Role
+	rank int
+}
+
+// folderNameRank is the rank of a name that no table has.
+const folderNameRank = 1 << 20
+
+// folderByName finds the role of a folded name. folderViewByName does for
+// names within Gmail's container.
+var (
+	folderByName     = folderNameIndex(folderRoleNames)
+	folderViewByName = folderNameIndex(folderViewNames)
+)
+
+func folderNameIndex(tables map[mailhaul.Role][]string) map[string]folderNamed {
+	index := make(map[string]folderNamed)
+	for role, names := range tables {
+		for rank, name := range names {
+			index[folderFold(name)] = folderNamed{role, rank}
+		}
+	}
+	return index
+}
+
+// folderFold makes names equal that differ only in case. Both steps are needed:
+// some letters have two lower-case forms (the Greek sigma), others none of their
+// own above (the dotless i).
+func folderFold(name string) string { return strings.ToLower(strings.ToUpper(name)) }
+
+// folderGmail reports whether a path begins with the container that Gmail keeps
+// its own folders in, and goes on.
+func folderGmail(path []string) bool {
+	return len(path) > 1 && (strings.EqualFold(path[0], "[Gmail]") || strings.EqualFold(path[0], "[Google Mail]"))
+}
+
+// folderRoleByName returns what the name of the folder at path says of its
+// role. Only names at the top, right below INBOX and in Gmail's container
+// count: "Projects/Drafts" is somebody's own.
+func folderRoleByName(path []string) (named folderNamed, ok bool) {
+	gmail := folderGmail(path)
+	if len(path) != 1 && !(len(path) == 2 && (gmail || path[0] == "INBOX")) {
+		return folderNamed{}, false
+	}
+	name := folderFold(path[len(path)-1])
+	if gmail {
+		if named, ok = folderViewByName[name]; ok {
+			return named, true
+		}
+	}
+	named, ok = folderByName[name]
+	return named, ok
+}
