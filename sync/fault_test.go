@@ -106,14 +106,14 @@ func TestAlteredOctetsAreListedEvenAfterACrash(t *testing.T) {
 		r.target.Hooks.Store = func(b []byte) []byte { return []byte(strings.ReplaceAll(string(b), "\x00", "\x80")) }
 		r.fill("INBOX", 3)
 		r.source.Add("INBOX", mail("nul", 1)+"a\x00b\r\n")
-		r.fill("INBOX", 3)
+		r.fill("INBOX", 12)
 		store := r.store
 		r.store = &dyingStore{Store: store, left: n}
 		first, err := r.syncer().Run(context.Background())
 		r.store = store
 		second := r.run()
 		require.NotEmpty(t, append(first.Altered, second.Altered...), "died at commit %d", n)
-		require.Len(t, bodies(r.target, "INBOX"), 7)
+		require.Len(t, bodies(r.target, "INBOX"), 16)
 		if err == nil {
 			require.Greater(t, n, 4)
 			return
