@@ -39,6 +39,8 @@ type flagList struct {
 
 func (l *flagList) has(f mailhaul.Flag) bool { return slices.ContainsFunc(l.flags, f.Equal) }
 
+var noFlags flagList
+
 // flagTable keeps the combinations and the keywords of one mailbox. It is
 // protected by the mailbox's lock.
 type flagTable struct {
@@ -49,6 +51,9 @@ type flagTable struct {
 // intern returns the list of the given flags. The order in which they are given,
 // doubles and \Recent play no part.
 func (t *flagTable) intern(flags []mailhaul.Flag) *flagList {
+	if len(flags) == 0 {
+		return &noFlags
+	}
 	var system uint8
 	var used []int // indexes of keywords
 next:
@@ -89,6 +94,9 @@ next:
 	}
 	for _, i := range used {
 		add(t.keywords[i])
+	}
+	if len(wire) == 0 {
+		return &noFlags
 	}
 	if l := t.lists[string(wire)]; l != nil {
 		return l

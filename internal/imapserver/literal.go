@@ -94,7 +94,6 @@ func (p *parser) literalString() string {
 		return ""
 	}
 	if size > int64(p.sess.server.opts.MaxLine) {
-		p.pos = 0 // still unread
 		p.fail()
 		return ""
 	}

@@ -17,7 +17,7 @@ type Message struct {
 	ModSeq mailhaul.ModSeq
 }
 
-// message is what a mailbox keeps of one: 64 octets and the shared body.
+// message is what a mailbox keeps of one: 56 octets and the shared body.
 type message struct {
 	body   []byte
 	flags  *flagList

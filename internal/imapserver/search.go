@@ -43,18 +43,19 @@ func (s *Session) searchCommand(p *parser, uid bool) reply {
 		}
 		p.space()
 	}
+	charset := "UTF-8"
 	if p.tryWord("CHARSET") {
 		p.space()
-		charset := strings.ToUpper(p.astring())
+		charset = strings.ToUpper(p.astring())
 		p.space()
-		if p.err == nil && charset != "UTF-8" && charset != "US-ASCII" {
-			return no("[BADCHARSET (US-ASCII UTF-8)] Unknown charset")
-		}
 	}
 	q := query{sess: s, p: p}
 	match := q.all()
 	if !p.end() {
 		return bad("Error in SEARCH arguments.")
+	}
+	if charset != "UTF-8" && charset != "US-ASCII" {
+		return no("[BADCHARSET (US-ASCII UTF-8)] Unknown charset")
 	}
 	if ret.wanted {
 		s.answerESearch(&q, match, uid, ret)
