@@ -5,6 +5,7 @@ package sync
 import (
 	"crypto/sha256"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -79,11 +80,20 @@ func (n folderNamer) path(levels []string) (legal []string, wrong []string) {
 	if short := n.fit(legal); len(short) > 0 {
 		legal, wrong = short, append(wrong, fmt.Sprintf("its whole name is longer than %d octets", folderNameLimit))
 	}
-	// A child of INBOX and a folder beside it can be the same thing there.
-	if again := n.naming.Split(n.naming.Join(legal)); len(again) > 0 {
-		legal = again
+	return n.canonical(legal), wrong
+}
+
+// canonical returns the one path of a folder that several paths name: where all
+// folders are below INBOX, a child of INBOX is one that stands beside it.
+func (n folderNamer) canonical(path []string) []string {
+	for len(path) > 0 {
+		again := n.naming.Split(n.naming.Join(path))
+		if slices.Equal(again, path) {
+			break
+		}
+		path = again
 	}
-	return legal, wrong
+	return path
 }
 
 // fit returns a shorter path where a path is too long as a whole: the upper
@@ -170,12 +180,13 @@ func folderShorten(name string, limit int) string {
 func folderCut(name string, limit int) string {
 	mark := folderMark(name)
 	end, octets := 0, 0
-	for i, r := range name {
+	for end < len(name) {
+		_, width := utf8.DecodeRuneInString(name[end:])
 		// Each character is counted as if it stood alone: too much, if at all.
-		if octets += folderOctets(string(r)); octets+len(mark) > limit {
+		if octets += folderOctets(name[end : end+width]); octets+len(mark) > limit {
 			break
 		}
-		end = i + utf8.RuneLen(r)
+		end += width
 	}
 	return strings.TrimRight(name[:end], " ") + mark
 }

@@ -11,13 +11,13 @@ import (
 // folderPattern is one compiled pattern over a decoded source path whose levels
 // are joined by "/".
 //
-//	*       any run of characters within a level
-//	?       one character within a level
-//	**      any run of characters, across levels; "**/" also stands for nothing,
-//	        so that "**/Old" finds "Old" at the top too
-//	\x      the character x, where x is one of * ? \
-//	\Junk   (the name of a role alone) the folders of that role, by attribute or
-//	        well-known name
+//   - any run of characters within a level
+//     ?       one character within a level
+//     **      any run of characters, across levels; "**/" also stands for nothing,
+//     so that "**/Old" finds "Old" at the top too
+//     \x      the character x, where x is one of * ? \
+//     \Junk   (the name of a role alone) the folders of that role, by attribute or
+//     well-known name
 //
 // All other characters, brackets too, stand for themselves, and case counts but
 // for INBOX. A pattern that names a folder takes in all that is below it, as

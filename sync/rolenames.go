@@ -1,8 +1,11 @@
-// The names that mail programs and servers give to the folders with a role.
+// Roles: the names that mail programs and servers give to the folders that have
+// one, and which folder gets each.
 
 package sync
 
 import (
+	"cmp"
+	"slices"
 	"strings"
 
 	"github.com/mailhaul/mailhaul"
@@ -227,4 +230,156 @@ func folderRoleByName(path []string) (named folderNamed, ok bool) {
 	}
 	named, ok = folderByName[name]
 	return named, ok
+}
+
+// giveRoles decides which folder of the source has each role, and whether it
+// goes to the folder that has it on the target.
+func (p *folderPlanner) giveRoles(target *mailhaul.Listing) {
+	p.giveAll(target)
+	for _, role := range folderRoles {
+		found, byAttr := p.folderOfRole(target, role)
+		n := p.folderWinner(role)
+		if n != nil {
+			p.giveRole(n, role, found, byAttr)
+			continue
+		}
+		// A folder that was renamed is out of the contest, and keeps its role
+		// where nobody else has it.
+		for _, n := range p.nodes {
+			if n.takesPart() && n.renamed && n.byAttr && n.role == role && !n.box.NoSelect && !n.box.Shared && !byAttr {
+				n.won = role
+				break
+			}
+		}
+	}
+}
+
+// giveAll takes the view of all mail to that of a target that is Gmail, where
+// what is stored in it is mail that is in no folder. Elsewhere nothing can be
+// stored in such a view; what only the view holds is archived mail, as Gmail
+// understands that, and folderWinner lets it have the archive.
+func (p *folderPlanner) giveAll(target *mailhaul.Listing) {
+	for _, n := range p.nodes {
+		if !n.view() || !n.claims() || n.fixed != nil || !p.namer.gmail {
+			continue
+		}
+		for _, m := range target.Mailboxes {
+			if m.Role == mailhaul.RoleAll && folderGmail(m.Path) && p.free(n, m.Path) {
+				n.moved = m.Path
+				return
+			}
+		}
+	}
+}
+
+// claims reports whether the folder may get a role.
+func (n *folderNode) claims() bool {
+	return n.takesPart() && !n.renamed && !n.box.NoSelect && !n.box.Shared && !n.inbox()
+}
+
+// folderWinner returns the folder of the source that has the role, or nil: an
+// attribute beats a name, a more canonical name another one, and a path nearer
+// to the root one further away.
+func (p *folderPlanner) folderWinner(role mailhaul.Role) *folderNode {
+	var best *folderNode
+	for _, n := range p.nodes {
+		if !n.claims() || n.role != role {
+			continue
+		}
+		if best == nil || cmp.Or(
+			folderLess(best.byAttr, n.byAttr),
+			cmp.Compare(best.rank, n.rank),
+			cmp.Compare(len(best.path), len(n.path)),
+		) > 0 {
+			best = n
+		}
+	}
+	if best == nil && role == mailhaul.RoleArchive {
+		for _, n := range p.nodes {
+			if n.view() && n.claims() && n.moved == nil {
+				return n
+			}
+		}
+	}
+	return best
+}
+
+// folderOfRole returns the folders of the target that have the role, the best
+// first, by attribute or, where none has it, by name.
+func (p *folderPlanner) folderOfRole(target *mailhaul.Listing, role mailhaul.Role) (found [][]string, byAttr bool) {
+	type ranked struct {
+		path []string
+		rank int
+	}
+	var attr, named []ranked
+	for _, m := range target.Mailboxes {
+		path := folderInboxed(m.Path)
+		box := p.target[folderKey(path)]
+		if box == nil || box.NoSelect || box.Shared || box.IsInbox() {
+			continue
+		}
+		r := ranked{path, folderNameRank}
+		by, ok := folderRoleByName(path)
+		if ok && by.role == role {
+			r.rank = by.rank
+		}
+		switch {
+		case box.Role == role:
+			attr = append(attr, r)
+		case box.Role == mailhaul.RoleNone && r.rank < folderNameRank:
+			named = append(named, r)
+		}
+	}
+	if byAttr = len(attr) > 0; !byAttr {
+		attr = named
+	}
+	slices.SortFunc(attr, func(a, b ranked) int {
+		return cmp.Or(cmp.Compare(a.rank, b.rank), cmp.Compare(len(a.path), len(b.path)), slices.Compare(a.path, b.path))
+	})
+	for _, r := range attr {
+		found = append(found, r.path)
+	}
+	return found, byAttr
+}
+
+// free reports whether a place on the target is no folder's own but n's.
+func (p *folderPlanner) free(n *folderNode, path []string) bool {
+	return p.seats[folderKey(path)] == 0 || slices.Equal(p.seat(n), path)
+}
+
+// giveRole gives a role to its folder, and decides where that goes: found is
+// what has the role on the target.
+func (p *folderPlanner) giveRole(n *folderNode, role mailhaul.Role, found [][]string, byAttr bool) {
+	seat := p.seat(n)
+	stays := func(path []string) bool { return slices.Equal(path, seat) }
+
+	// A second folder of the role is not to be announced.
+	if !byAttr || slices.ContainsFunc(found, stays) {
+		n.won = role
+	}
+	if n.fixed != nil || slices.ContainsFunc(found, stays) {
+		return
+	}
+	own := p.target[folderKey(seat)]
+	exists := own != nil && !own.NoSelect && !p.isView(seat) || p.parents[folderKey(seat)]
+	if exists && !(n.byAttr && !n.view() && byAttr) {
+		// What goes by a name only is not better than the folder's own name.
+		return
+	}
+	for _, path := range found {
+		if p.free(n, path) {
+			n.moved, n.won = path, role
+			return
+		}
+	}
+	switch {
+	case len(found) == 0 && folderGmail(n.path):
+		// The container is Gmail's own; elsewhere such a folder is at the top.
+		if top, _ := p.namer.path(folderRoleNames[role][:1]); p.seats[folderKey(top)] == 0 {
+			n.moved = top
+		}
+	case len(found) > 0 && byAttr && n.byAttr && !n.view() && n.skip == "":
+		p.warn("mailbox %q has the role %s, but keeps its name: the target's mailbox of that role, %q, is where the source's %q goes; -rename that one, or leave it out with -exclude",
+			folderShow(n.path), role, folderShow(found[0]), folderShow(found[0]))
+	}
 }
