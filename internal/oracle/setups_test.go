@@ -5,10 +5,13 @@ package oracle_test
 import (
 	"bytes"
 	"crypto/tls"
+	"errors"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/mailhaul/mailhaul"
 	"github.com/mailhaul/mailhaul/internal/corpus"
 	"github.com/mailhaul/mailhaul/internal/imapserver"
 	"github.com/mailhaul/mailhaul/internal/oracle"
@@ -51,6 +54,47 @@ func TestInProcessKeepsOddBytes(t *testing.T) {
 	for i, m := range direct.User("u2").Mailbox("Odd").Messages() {
 		require.True(t, bytes.Equal(messages[i].Body(), m.Body), messages[i].Name)
 		require.Equal(t, int64(len(m.Body)), two.Find("Odd").Messages[i].Size)
+	}
+}
+
+// TestLoadWithoutMultiappend takes the loader's other ways: APPENDs sent
+// without waiting, and refusals among them.
+func TestLoadWithoutMultiappend(t *testing.T) {
+	boxes := corpus.Default(900)
+	direct := testserver.InProcess(t, imapserver.Options{})
+	direct.Load(1, boxes)
+	want := snapshot(t, direct.Account(1).Server)
+	for name, caps := range map[string][]string{
+		"pipelined":   imapserver.Without("MULTIAPPEND"),
+		"waiting":     imapserver.Without("MULTIAPPEND", "LITERAL+"),
+		"multiappend": nil,
+	} {
+		t.Run(name, func(t *testing.T) {
+			srv := testserver.InProcess(t, imapserver.Options{Caps: caps}).Account(1).Server
+			load(t, srv, boxes)
+			require.Empty(t, oracle.Compare(want, snapshot(t, srv), oracle.CompareOptions{}))
+
+			picky := testserver.InProcess(t, imapserver.Options{Caps: caps, Refuse: func(body []byte) error {
+				if bytes.Contains(body, []byte("NULs")) || len(body) == 0 {
+					return errors.New("not that")
+				}
+				return nil
+			}}).Account(1).Server
+			date := time.Unix(1e9, 0)
+			odd := corpus.Of([]string{"INBOX"}, corpus.NewMessage([]byte("a"), date), corpus.NewMessage(nil, date),
+				corpus.NewMessage([]byte("NULs"), date), corpus.NewMessage([]byte("b"), date, mailhaul.FlagSeen, "key"))
+			var refused []int
+			loader := corpus.Loader{Refused: func(_ corpus.Mailbox, i int, answer string) {
+				require.Contains(t, answer, "not that")
+				refused = append(refused, i)
+			}}
+			require.NoError(t, loader.Load(t.Context(), picky, []corpus.Mailbox{odd}))
+			require.Equal(t, []int{1, 2}, refused)
+			got := snapshot(t, picky).Find("INBOX").Messages
+			require.Len(t, got, 2)
+			require.Equal(t, []string{`\seen`, "key"}, got[1].Flags)
+			require.ErrorContains(t, corpus.Load(t.Context(), picky, []corpus.Mailbox{odd}), "not that")
+		})
 	}
 }
 

@@ -29,7 +29,7 @@ type Options struct {
 }
 
 // Server is a server that runs, or ran. Its methods must be called from the
-// goroutine of the test, except Addr, Account and Log.
+// goroutine of the test, except Addr, Port, Alive and Log.
 type Server struct {
 	Instance
 

@@ -96,8 +96,9 @@ func (c *Conn) Naming() (prefix, separator string, err error) {
 	}
 	for _, l := range lines {
 		if _, rest, ok := strings.Cut(string(l), ") "); ok && strings.HasPrefix(string(l), "* LIST ") {
-			words, _ := Strings(rest, 1)
-			return "", words[0], nil
+			if words, _ := Strings(rest, 1); len(words) == 1 {
+				return "", words[0], nil
+			}
 		}
 	}
 	return "", "", errors.New("the server did not say how it separates the levels of names")

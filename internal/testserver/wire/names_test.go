@@ -3,6 +3,7 @@ package wire
 import (
 	"slices"
 	"testing"
+	"unicode/utf8"
 )
 
 func TestNames(t *testing.T) {
@@ -32,4 +33,28 @@ func TestStrings(t *testing.T) {
 	if want := []string{`a "b"`, "", "x y", "atom"}; !slices.Equal(words, want) || rest != ") more" {
 		t.Errorf("Strings = %q, %q, want %q", words, rest, want)
 	}
+}
+
+func FuzzNames(f *testing.F) {
+	for _, seed := range []string{"INBOX", "Büro & Kunden", "&-", "日本語", "😀&", "a&AGE-"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, name string) {
+		// Whatever arrives is either decoded or refused.
+		if decoded, err := DecodeName(name); err == nil {
+			_, _ = Strings(decoded, 3)
+		}
+		if !utf8.ValidString(name) {
+			return
+		}
+		wire := EncodeName(name)
+		for i := range len(wire) {
+			if wire[i] < 0x20 || wire[i] > 0x7e {
+				t.Fatalf("EncodeName(%q) = %q", name, wire)
+			}
+		}
+		if got, err := DecodeName(wire); err != nil || got != name {
+			t.Fatalf("DecodeName(EncodeName(%q)) = %q, %v", name, got, err)
+		}
+	})
 }
