@@ -168,12 +168,13 @@ func (j *job) noteRemovals(ctx context.Context, gone, listing mailhaul.UIDSet) e
 			removed = append(removed, rec)
 		}
 	}
+	var ours mailhaul.UIDSet
 	for _, rec := range removed {
-		if listing.Contains(rec.Source) && j.skipped.Contains(rec.Source) {
-			j.res.RemovedOnTarget++
-			j.skipped = j.skipped.Minus(mailhaul.UIDSetOf(rec.Source))
-		}
+		ours.Add(rec.Source)
 	}
+	ours = ours.Intersect(listing).Intersect(j.skipped)
+	j.res.RemovedOnTarget += ours.Len()
+	j.skipped = j.skipped.Minus(ours)
 	return j.led.Put(ctx, removed...)
 }
 

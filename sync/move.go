@@ -186,11 +186,12 @@ func (j *job) fetch(ctx context.Context, s mailhaul.Reader, todo mailhaul.UIDSet
 			return gone, err
 		}
 		var bytes int64
+		var there mailhaul.UIDSet
 		for _, m := range msgs {
-			chunk = chunk.Minus(mailhaul.UIDSetOf(m.UID))
+			there.Add(m.UID)
 			bytes += max(0, m.Size)
 		}
-		gone = gone.Union(chunk)
+		gone = gone.Union(chunk.Minus(there))
 		j.r.meter.expect(0, bytes)
 		for b := range batches(msgs, limits) {
 			if j.r.draining() {

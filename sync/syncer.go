@@ -201,8 +201,13 @@ func (r *run) prepare(ctx context.Context) (*folderPlan, error) {
 		r.tally.warn(w)
 	}
 	r.naming = target.Naming
+	earlier, err := r.earlier(ctx, target)
+	if err != nil {
+		return nil, err
+	}
 	plan, err := planFolders(source, target, folderOptions{
 		Include: r.cfg.Include, Exclude: r.cfg.Exclude, Rename: r.cfg.Rename, Shared: r.cfg.Shared,
+		Earlier: earlier,
 	})
 	if err != nil {
 		return nil, err
@@ -211,6 +216,27 @@ func (r *run) prepare(ctx context.Context) (*folderPlan, error) {
 		r.tally.warn(w)
 	}
 	return plan, nil
+}
+
+// earlier says where an earlier pass put a mailbox, if it is still there.
+func (r *run) earlier(ctx context.Context, target *mailhaul.Listing) (func(mailhaul.Mailbox) []string, error) {
+	paths := make(map[string][]string, len(target.Mailboxes))
+	for _, m := range target.Mailboxes {
+		paths[m.Wire] = m.Path
+	}
+	known, err := r.ledger.Mailboxes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	places := make(map[string][]string, len(known))
+	for _, wire := range known {
+		led, err := r.ledger.Mailbox(ctx, wire)
+		if err != nil {
+			return nil, err
+		}
+		places[wire] = paths[led.State().Target]
+	}
+	return func(m mailhaul.Mailbox) []string { return places[m.Wire] }, nil
 }
 
 // list asks one side for its mailboxes. This is the first contact: it is tried
