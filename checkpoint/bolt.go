@@ -127,9 +127,9 @@ func (b *Bolt) Close() error {
 
 	b.calls.Wait()
 	if b.broken != nil {
-		// bbolt may have died holding its own locks, so it is not asked. That
-		// closes the file, and with it the lock on it; the mapping is lost.
-		_ = b.file.Close()
+		// bbolt may have died holding its own locks, so it is not asked; the
+		// mapping is lost.
+		abandon(b.file)
 		return nil
 	}
 	return b.translate("close", guard(b.db.Close))

@@ -26,7 +26,11 @@ func (e *pageError) Unwrap() error { return e.cause }
 func guard(fn func() error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
-		if r := recover(); r != nil {
+		switch r := recover().(type) {
+		case nil:
+		case interface{ Addr() uintptr }:
+			err = &pageError{errors.New("a part of it cannot be read")}
+		default:
 			err = &pageError{fmt.Errorf("%v", r)}
 		}
 	}()

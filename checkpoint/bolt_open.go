@@ -87,8 +87,9 @@ func Open(path string, opts *Options) (*Bolt, error) {
 		return err
 	})
 	if err != nil {
-		if b.file != nil {
-			_ = b.file.Close() // closed already, unless bbolt panicked
+		var page *pageError
+		if b.file != nil && errors.As(err, &page) { // else bbolt has closed it
+			abandon(b.file)
 		}
 		return nil, describe(op, err)
 	}
