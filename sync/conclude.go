@@ -18,6 +18,8 @@ func (j *job) conclude(ctx context.Context, err error) {
 	case j.untouched:
 		j.res.Messages = j.expected()
 		j.res.Skipped = j.res.Messages
+	case !j.known:
+		j.res.Messages = j.expected()
 	default:
 		j.res.Messages = j.listing.Len()
 		j.res.Skipped = j.skipped.Len()

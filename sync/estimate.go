@@ -166,7 +166,7 @@ func (r *run) estimate(ctx context.Context, jobs []*job, got func(int, PlannedMa
 	for i, j := range jobs {
 		m := PlannedMailbox{Source: j.source.Name, Target: j.target.Name, Create: j.target.Wire == ""}
 		if m.Create {
-			m.Target = r.naming.Join(j.folder.TargetPath)
+			m.Target = r.target.Naming.Join(j.folder.TargetPath)
 		}
 		if j.unchanged() {
 			m.Messages = j.expected()

@@ -452,3 +452,24 @@ func TestServerThatDropsDuplicates(t *testing.T) {
 	require.Equal(t, 2, sent)
 	require.Len(t, r.target.Snapshot("INBOX"), 1)
 }
+
+func TestNameThatTheTargetRefuses(t *testing.T) {
+	r := newRig(t)
+	r.fill("What?", 3)
+	r.fill("What_", 2)
+	r.fill("Other*", 1)
+	r.target.Hooks.Create = func(path []string) error {
+		if strings.ContainsAny(path[0], "?*") {
+			return &mailhaul.Error{Op: "create", Kind: mailhaul.Permanent, Scope: mailhaul.ScopeMailbox, Err: errors.New("invalid name")}
+		}
+		return nil
+	}
+	for range 2 {
+		res, err := r.syncer().Run(context.Background())
+		require.NoError(t, err)
+		require.Len(t, res.Failed, 1, "its plain name is another mailbox's")
+		require.Equal(t, "What?", res.Failed[0].Mailbox)
+		require.Equal(t, []string{"INBOX", "Other_", "What_"}, r.target.Paths())
+		require.Len(t, bodies(r.target, "What_"), 2)
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/mailhaul/mailhaul"
@@ -144,7 +145,11 @@ func (j *job) loop(ctx context.Context) error {
 		if !again {
 			j.r.wait(j.source.Name, wait, err)
 		}
-		if perr := pause(ctx, wait); perr != nil {
+		switch perr := j.r.pause(ctx, wait); {
+		case errors.Is(perr, ErrDrained):
+			j.r.cut.Store(true)
+			return nil
+		case perr != nil:
 			return perr
 		}
 	}
@@ -178,11 +183,8 @@ func (j *job) compareUntilSettled(ctx context.Context) (*comparison, error) {
 		if err != nil || c.wait == 0 {
 			return c, err
 		}
-		if j.r.draining() {
-			return nil, ErrDrained
-		}
 		j.r.wait(j.source.Name, c.wait, errors.New("the target may still store messages whose answer was lost"))
-		if err := pause(ctx, c.wait); err != nil {
+		if err := j.r.pause(ctx, c.wait); err != nil {
 			return nil, err
 		}
 	}
@@ -191,7 +193,7 @@ func (j *job) compareUntilSettled(ctx context.Context) (*comparison, error) {
 // makeTarget makes the mailbox on the target where it is missing.
 func (j *job) makeTarget(ctx context.Context) error {
 	if j.target.Wire == "" {
-		m, err := j.r.cfg.Target.Create(ctx, j.folder.TargetPath, j.folder.Role)
+		m, err := j.create(ctx)
 		if err != nil {
 			return err
 		}
@@ -209,6 +211,26 @@ func (j *job) makeTarget(ctx context.Context) error {
 		j.target.Subscribed = true
 	}
 	return nil
+}
+
+// create makes the mailbox, under a plainer name if the target refuses the one
+// that was planned.
+func (j *job) create(ctx context.Context) (mailhaul.Mailbox, error) {
+	m, err := j.r.cfg.Target.Create(ctx, j.folder.TargetPath, j.folder.Role)
+	if mailhaul.KindOf(err) != mailhaul.Permanent || scope(err) != mailhaul.ScopeMailbox {
+		return m, err
+	}
+	path := plainPath(j.folder.TargetPath)
+	if slices.Equal(path, j.folder.TargetPath) || !j.r.claim(path) {
+		return m, err
+	}
+	m, again := j.r.cfg.Target.Create(ctx, path, j.folder.Role)
+	if again != nil {
+		return m, err
+	}
+	j.r.tally.warn(fmt.Sprintf("mailbox %q: the target refuses the name %q; it is %q there", j.source.Name, j.r.target.Naming.Join(j.folder.TargetPath), m.Name))
+	j.folder.TargetPath = path
+	return m, nil
 }
 
 // unchanged reports whether both sides' listings show that nothing has

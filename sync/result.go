@@ -15,7 +15,7 @@ import (
 //
 // Every message of the source is counted in exactly one of Copied, Adopted,
 // Skipped, Vanished, RemovedOnTarget and Failed, unless the run was stopped
-// early.
+// early or its mailbox is in Failed as a whole.
 type Result struct {
 	From string `json:"from"`
 	To   string `json:"to"`

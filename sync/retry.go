@@ -74,7 +74,7 @@ func (r *run) retry(ctx context.Context, mailbox string, limit int, f func() err
 			return err
 		}
 		r.wait(mailbox, wait, err)
-		if pause(ctx, wait) != nil {
+		if r.pause(ctx, wait) != nil {
 			return err
 		}
 	}
@@ -127,8 +127,8 @@ func jitter(d time.Duration) time.Duration {
 	return rand.N(d)
 }
 
-// pause waits for d, or until ctx is done.
-func pause(ctx context.Context, d time.Duration) error {
+// pause waits for d, until Drain is called, or until ctx is done.
+func (r *run) pause(ctx context.Context, d time.Duration) error {
 	if d <= 0 {
 		return ctx.Err()
 	}
@@ -137,6 +137,8 @@ func pause(ctx context.Context, d time.Duration) error {
 	select {
 	case <-t.C:
 		return nil
+	case <-r.drain:
+		return ErrDrained
 	case <-ctx.Done():
 		return ctx.Err()
 	}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	stdsync "sync"
 	"sync/atomic"
 	"time"
@@ -103,11 +104,13 @@ type run struct {
 	tally  *tally
 	emit   emitter
 	meter  meter
-	naming mailhaul.Naming // of the target
+	target *mailhaul.Listing
 	start  time.Time
 	drain  <-chan struct{}
-	stuck  atomic.Int32 // mailboxes given up for their connection, in a row
-	cut    atomic.Bool  // Drain left something undone
+	mu     stdsync.Mutex   // protects taken
+	taken  map[string]bool // places on the target that a mailbox has, joined by NUL
+	stuck  atomic.Int32    // mailboxes given up for their connection, in a row
+	cut    atomic.Bool     // Drain left something undone
 }
 
 // draining reports whether Drain was called.
@@ -200,7 +203,7 @@ func (r *run) prepare(ctx context.Context) (*folderPlan, error) {
 	for _, w := range append(source.Warnings, target.Warnings...) {
 		r.tally.warn(w)
 	}
-	r.naming = target.Naming
+	r.target = target
 	earlier, err := r.earlier(ctx, target)
 	if err != nil {
 		return nil, err
@@ -255,10 +258,27 @@ func (r *run) wait(mailbox string, d time.Duration, reason error) {
 	r.emit.waiting(Waiting{Mailbox: mailbox, For: d, Reason: reason.Error()})
 }
 
+// claim takes a place on the target, unless another mailbox has it.
+func (r *run) claim(path []string) bool {
+	key := strings.Join(path, "\x00")
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.taken[key] {
+		return false
+	}
+	r.taken[key] = true
+	return true
+}
+
 // jobs turns the folder plan into work, the views apart, and counts what the
 // plan leaves out.
 func (r *run) jobs(ctx context.Context, plan *folderPlan) (jobs, views []*job, err error) {
+	r.taken = make(map[string]bool)
+	for _, m := range r.target.Mailboxes {
+		r.claim(m.Path)
+	}
 	for _, m := range plan.Moves {
+		r.claim(m.TargetPath)
 		if m.Container {
 			continue
 		}

@@ -63,6 +63,8 @@ type Hooks struct {
 	Fetch func(mailbox string, uid mailhaul.UID) (skip bool, err error)
 	// Open is called before a mailbox is opened.
 	Open func(mailbox string, write bool) error
+	// Create is called before a mailbox is made.
+	Create func(path []string) error
 	// List is called before the mailboxes are listed.
 	List func() error
 	// Store alters octets on their way into the mailbox.

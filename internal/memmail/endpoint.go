@@ -62,6 +62,11 @@ func (a *Account) mailbox(b *Box) mailhaul.Mailbox {
 }
 
 func (a *Account) Create(ctx context.Context, path []string, role mailhaul.Role) (mailhaul.Mailbox, error) {
+	if a.Hooks.Create != nil {
+		if err := a.Hooks.Create(path); err != nil {
+			return mailhaul.Mailbox{}, err
+		}
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.waits++
