@@ -96,6 +96,10 @@ type Options struct {
 	NoUIDNext       bool
 	NoStatusUIDNext bool
 
+	// LateExists keeps what APPEND stored from the session that has the mailbox
+	// selected until its next command, as Courier does.
+	LateExists bool
+
 	// LateCommit is how long APPEND takes to store what it received, whatever
 	// becomes of the connection meanwhile. The answer comes afterwards; with
 	// EarlyOK it comes at once, and without APPENDUID.

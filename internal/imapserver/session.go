@@ -213,7 +213,8 @@ func (s *Session) execute(p *parser, cmd command) reply {
 	if p.fatal != nil {
 		return reply{err: p.fatal}
 	}
-	if r.status != "BAD" && r.err == nil && s.view != nil {
+	late := s.command == "APPEND" && s.server.opts.LateExists
+	if r.status != "BAD" && r.err == nil && s.view != nil && !late {
 		s.sync(!cmd.numbers)
 	}
 	return r

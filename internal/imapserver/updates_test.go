@@ -75,6 +75,15 @@ func TestUpdatesOwnAppend(t *testing.T) {
 	assert.Equal(t, []string{"2 EXISTS", "2 RECENT"}, x.ok("APPEND INBOX {1+}\r\nx {1+}\r\ny"))
 }
 
+func TestUpdatesLateExists(t *testing.T) {
+	s, _ := start(t, imapserver.Options{LateExists: true})
+	x := login(t, s)
+	x.ok("SELECT INBOX")
+	assert.Empty(t, x.ok("APPEND INBOX {1+}\r\nx"))
+	assert.Empty(t, x.ok("APPEND INBOX {1+}\r\ny"))
+	assert.Equal(t, []string{"2 EXISTS", "2 RECENT"}, x.ok("NOOP"))
+}
+
 func TestRecentBelongsToOneSession(t *testing.T) {
 	s, u := start(t, imapserver.Options{})
 	fill(u.Mailbox("INBOX"), 2)
