@@ -15,9 +15,9 @@ import (
 )
 
 // fillPercent is how full bbolt leaves the pages that it splits. New records
-// have the highest keys of their mailbox, so that the pages behind are written
-// once; some room is left for those that change. BenchmarkLedger tells the
-// octets a message: 0.5 costs a third more.
+// have the highest keys of their mailbox, so that the pages behind are seldom
+// written again; some room is left for those that are. By TestBytesPerMessage,
+// bbolt's default of 0.5 takes 7.8 octets a message where 0.9 takes 4.3.
 const fillPercent = 0.9
 
 // request is one Commit in the queue.
