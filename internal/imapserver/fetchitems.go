@@ -79,7 +79,7 @@ func (s *Session) fetchItem(p *parser, items []fetchItem) []fetchItem {
 	case name == "RFC822.HEADER":
 		it.what, it.peek = wholeHeader, true
 	case name == "RFC822.TEXT":
-		it.what = text
+		it.what = wholeText
 	case (name == "BODY" || name == "BODY.PEEK") && p.peek() == '[':
 		it.peek = name == "BODY.PEEK"
 		p.section(&it)
@@ -110,7 +110,7 @@ func (p *parser) section(it *fetchItem) {
 		case "HEADER":
 			it.what = wholeHeader
 		case "TEXT":
-			it.what = text
+			it.what = wholeText
 		case "MIME":
 			it.what = wholeHeader
 		case "HEADER.FIELDS", "HEADER.FIELDS.NOT":

@@ -13,7 +13,7 @@ type sectionKind uint8
 const (
 	wholeMessage sectionKind = iota
 	wholeHeader
-	text
+	wholeText
 	someFields
 	otherFields
 )
@@ -31,7 +31,7 @@ func (it *fetchItem) cut(body []byte) ([]byte, bool) {
 	switch {
 	case len(it.part) > 1 || len(it.part) == 1 && it.part[0] != 1:
 		return nil, false // no MIME is parsed: a message is its only part
-	case len(it.part) == 1 && it.what == wholeMessage, it.what == text:
+	case len(it.part) == 1 && it.what == wholeMessage, it.what == wholeText:
 		out = body[headerEnd(body):]
 	case it.what == wholeMessage:
 		out = body
