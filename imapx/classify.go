@@ -38,7 +38,7 @@ type rule struct {
 
 // Commands by what they touch, for the rules.
 const (
-	logIn    = "greeting login authenticate"
+	logIn    = "login authenticate"
 	openBox  = "select examine"
 	writes   = "append create store copy move rename subscribe"
 	flagging = "append store"
@@ -151,6 +151,8 @@ var rules = []rule{
 	{codes: "WEBALERT", verdict: verdict{Kind: mailhaul.Auth, Scope: mailhaul.ScopeAccount, Hint: "log in with a browser once, or use an app password"}},
 	{texts: []string{"web login required", "via your web browser", "application-specific password"},
 		verdict: verdict{Kind: mailhaul.Auth, Scope: mailhaul.ScopeAccount, Hint: "log in with a browser once, or use an app password"}},
+	{ops: logIn, codes: "REFERRAL", verdict: verdict{Kind: mailhaul.Permanent, Scope: mailhaul.ScopeAccount,
+		Hint: "the account is on another server; referrals are not followed"}}, // RFC 2221
 	{ops: logIn, codes: "CONTACTADMIN NOPERM", verdict: verdict{Kind: mailhaul.Auth, Scope: mailhaul.ScopeAccount, Hint: "ask the server's administrator"}},
 	{codes: "CONTACTADMIN", verdict: verdict{Kind: mailhaul.Permanent, Scope: mailhaul.ScopeAccount, Hint: "ask the server's administrator"}},
 	{ops: "list lsub namespace", codes: "NOPERM", verdict: verdict{Kind: mailhaul.Permanent, Scope: mailhaul.ScopeAccount, Hint: "the user lacks the right"}},
@@ -165,6 +167,7 @@ var rules = []rule{
 	{ops: "greeting", conds: "BYE EOF", verdict: verdict{Kind: mailhaul.Throttled, Scope: mailhaul.ScopeServer, Hint: hintConns}},
 	{ops: logIn, conds: "BYE EOF", verdict: verdict{Kind: mailhaul.Throttled, Scope: mailhaul.ScopeAccount, Hint: hintConns}},
 	{conds: "BYE EOF", verdict: verdict{Kind: mailhaul.Transient, Scope: mailhaul.ScopeConnection, Hint: hintRelog}},
+	{ops: "greeting", verdict: verdict{Kind: mailhaul.Corrupt, Scope: mailhaul.ScopeServer, Hint: "check the host and the port"}},
 	{ops: logIn, conds: "BAD", texts: []string{"authenticat", "password", "credential", "login failed"},
 		verdict: verdict{Kind: mailhaul.Auth, Scope: mailhaul.ScopeAccount, Hint: "check the user and the password or token"}},
 	{conds: "BAD", texts: []string{"word too long", "line too long", "command too long"},
