@@ -1,0 +1,192 @@
+package main
+
+// The command line.
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"sync/atomic"
+
+	"github.com/mailhaul/mailhaul"
+)
+
+// options is the command line, checked.
+type options struct {
+	from, to         mailhaul.Server
+	include, exclude []string
+	renames          *renames
+	state            string
+	connections      int
+	dryRun           bool
+	json             bool
+	verbose          bool
+
+	demo bool // no account was named
+}
+
+// parse reads the command line and the files that it names. An error says what
+// is wrong in one sentence, and never holds the value of a flag that may hold a
+// password; flag.ErrHelp asks for help.
+func parse(args []string, env func(string) string) (*options, error) {
+	opt := &options{renames: &renames{}}
+	from, to := side{name: "from"}, side{name: "to"}
+	var plaintext bool
+	var renameArgs []string
+
+	fs := flag.NewFlagSet("migrate", flag.ContinueOnError)
+	fs.SetOutput(io.Discard)
+	fs.Usage = func() {}
+	for _, s := range []*side{&from, &to} {
+		fs.StringVar(&s.url, s.name, "", "")
+		fs.StringVar(&s.passwordFile, s.name+"-password-file", "", "")
+		fs.StringVar(&s.ca, s.name+"-ca", "", "")
+		fs.Func(s.name+"-pin", "", collect(&s.pins))
+		fs.StringVar(&s.tlsMin, s.name+"-tls-min", "", "")
+	}
+	fs.BoolVar(&plaintext, "allow-plaintext", false, "")
+	fs.Func("include", "", collect(&opt.include))
+	fs.Func("exclude", "", collect(&opt.exclude))
+	fs.Func("rename", "", collect(&renameArgs))
+	fs.StringVar(&opt.state, "state", "mailhaul.db", "")
+	fs.IntVar(&opt.connections, "connections", 4, "")
+	fs.BoolVar(&opt.dryRun, "dry-run", false, "")
+	fs.BoolVar(&opt.json, "json", false, "")
+	fs.BoolVar(&opt.verbose, "v", false, "")
+	if err := fs.Parse(args); err != nil {
+		return nil, withoutValue(err)
+	}
+
+	given := map[string]bool{}
+	fs.Visit(func(f *flag.Flag) { given[f.Name] = true })
+	switch {
+	case fs.NArg() > 0:
+		return nil, errors.New("there is an argument that belongs to no flag; the accounts are named with -from and -to")
+	case given["from"] && !given["to"]:
+		return nil, errors.New("-to is missing: where is the mail to go?")
+	case given["to"] && !given["from"]:
+		return nil, errors.New("-from is missing: where is the mail to come from?")
+	case opt.connections < 1 || opt.connections > 100:
+		return nil, errors.New("-connections is a number from 1 to 100")
+	case opt.state == "":
+		return nil, errors.New("-state is empty; it names a file")
+	case slices.Contains(opt.include, "") || slices.Contains(opt.exclude, ""):
+		return nil, errors.New("a pattern of -include or -exclude is empty")
+	}
+	for _, arg := range renameArgs {
+		if err := opt.renames.add(arg); err != nil {
+			return nil, err
+		}
+	}
+	if !given["from"] {
+		opt.demo = true
+		return opt, nil
+	}
+	var err error
+	if opt.from, err = from.server(env, plaintext); err != nil {
+		return nil, err
+	}
+	if opt.to, err = to.server(env, plaintext); err != nil {
+		return nil, err
+	}
+	if opt.from.Account() == opt.to.Account() {
+		return nil, fmt.Errorf("-from and -to are the same account, %v", opt.from.Account())
+	}
+	return opt, nil
+}
+
+// collect lets a flag be given many times.
+func collect(list *[]string) func(string) error {
+	return func(value string) error {
+		*list = append(*list, value)
+		return nil
+	}
+}
+
+// withoutValue takes the value out of an error of package flag: it may be a URL
+// in a wrong place.
+func withoutValue(err error) error {
+	text := err.Error()
+	if strings.HasPrefix(text, "invalid ") {
+		if i := strings.LastIndex(text, `" for `); i >= 0 {
+			name, _, _ := strings.Cut(strings.TrimPrefix(text[i+len(`" for `):], "flag "), ":")
+			return fmt.Errorf("%s does not take that value", name)
+		}
+		return errors.New("a flag has a value that it does not take")
+	}
+	if name, ok := strings.CutPrefix(text, "flag provided but not defined: "); ok {
+		return fmt.Errorf("there is no flag %s", name)
+	}
+	return err
+}
+
+// renames are the -rename flags.
+type renames struct {
+	list []*rename
+}
+
+type rename struct {
+	old, new []string
+	used     atomic.Bool
+}
+
+// add reads OLD=NEW.
+func (r *renames) add(arg string) error {
+	before, after, ok := strings.Cut(arg, "=")
+	one := &rename{old: splitPath(before), new: splitPath(after)}
+	if !ok || slices.Contains(one.old, "") || slices.Contains(one.new, "") {
+		return errors.New(`-rename takes OLD=NEW, two folders with "/" between their levels`)
+	}
+	for _, other := range r.list {
+		if slices.Equal(other.old, one.old) {
+			return fmt.Errorf("-rename gives %q two new names", before)
+		}
+	}
+	r.list = append(r.list, one)
+	return nil
+}
+
+// splitPath returns the levels of a path. INBOX is spelt in any case.
+func splitPath(text string) []string {
+	path := strings.Split(text, "/")
+	if strings.EqualFold(path[0], "INBOX") {
+		path[0] = "INBOX"
+	}
+	return path
+}
+
+// path gives a folder its new name. The longest OLD that it is, or lies below,
+// decides. INBOX takes nothing along, as RENAME does (RFC 9051 section 6.3.6):
+// on many servers everything lies below it.
+func (r *renames) path(path []string) []string {
+	var best *rename
+	for _, one := range r.list {
+		n := len(one.old)
+		inbox := n == 1 && one.old[0] == "INBOX"
+		if n > len(path) || !slices.Equal(one.old, path[:n]) || inbox && len(path) > 1 {
+			continue
+		}
+		one.used.Store(true)
+		if best == nil || n > len(best.old) {
+			best = one
+		}
+	}
+	if best == nil {
+		return path
+	}
+	return slices.Concat(best.new, path[len(best.old):])
+}
+
+// warnings says which renames met no folder.
+func (r *renames) warnings() []string {
+	var out []string
+	for _, one := range r.list {
+		if !one.used.Load() {
+			out = append(out, fmt.Sprintf("-rename: the source has no folder %q", strings.Join(one.old, "/")))
+		}
+	}
+	return out
+}

@@ -1,0 +1,88 @@
+package main
+
+// What -h says, and what is said where nothing else can be.
+
+const synopsis = `migrate moves the mail of one IMAP account to another: all folders, byte for
+byte, with flags and dates. Run it again to move what has come since; whatever
+stopped it, it goes on from there, and nothing arrives twice. The source is
+never changed.
+
+Usage:
+  migrate -from URL -to URL [flags]
+`
+
+const usage = synopsis + `
+migrate -h explains the flags.
+`
+
+const help = synopsis + `  migrate                              demonstrate itself, with no account at all
+
+Accounts:
+  imaps://user@host[:993]              implicit TLS
+  imap://user@host[:143]               STARTTLS, required
+  imap+plain://user@host[:143]         no TLS: this machine only, else with
+                                       -allow-plaintext
+  A URL may hold a password, as in imaps://user:password@host, where other users
+  of the machine can see it. The user may be an address (ada@example.org@host);
+  % / ? # : in user names and passwords are percent-encoded.
+  ?authzid=USER                        log in as user, act as USER
+  ?auth=plain|login|xoauth2|oauthbearer|scram|cram-md5
+                                       log in this way and no other
+
+  For each side, -from as well as -to:
+  -from-password-file FILE             the password or OAuth token; read again at
+                                       each log-in
+  MAILHAUL_FROM_PASSWORD               the same in the environment
+                                       (the file wins over the URL, and the URL
+                                       over the environment)
+  -from-ca FILE                        certificates of authorities to trust
+                                       besides the system's, in PEM
+  -from-pin HASH                       trust this public key and no other: its
+                                       SHA-256 in hex or base64; repeatable
+  -from-tls-min 1.0|1.1                allow a server that is too old for TLS 1.2
+  -allow-plaintext                     allow imap+plain to other machines
+
+Folders ("/" stands between levels, whatever the servers use):
+  -include PATTERN                     only these; repeatable
+  -exclude PATTERN                     not these; repeatable, wins over -include
+                                       * is anything within a level, ** anything;
+                                       a folder takes along those below it; \Junk
+                                       and the like name a folder by its purpose
+  -rename OLD=NEW                      give a folder another name on the target,
+                                       with those below it (INBOX moves alone);
+                                       repeatable
+
+Run:
+  -state FILE                          remember here what was moved (default
+                                       mailhaul.db); one file serves many accounts
+  -connections N                       at most N to each server (default 4)
+  -dry-run                             print what would be done, and do nothing
+  -json                                print the report as one JSON object
+  -v                                   log to standard error
+
+The report goes to standard output, everything else to standard error. Interrupt
+it once to finish what is under way and stop, twice to stop at once.
+
+Exit status:
+  0  all of the source is on the target
+  1  some messages are not, and the report lists them
+  2  the command line is wrong
+  3  a server, the network, a full target or an unusable checkpoint stopped it;
+     run it again, it resumes
+  4  a user name or password is refused
+
+Examples:
+  export MAILHAUL_FROM_PASSWORD=… MAILHAUL_TO_PASSWORD=…
+  migrate -from imaps://ada@old.example.org -to imaps://ada@new.example.org -dry-run
+  migrate -from imaps://ada@old.example.org -to imaps://ada@new.example.org
+
+  # a part of the account, under another name
+  migrate … -include 'Work/**' -rename Work=Archive/Work
+
+  # an administrator moves mail of ada, without ada's password
+  migrate -from 'imaps://admin@old.example.org?authzid=ada' …
+
+  # the pin of a server
+  openssl s_client -connect old.example.org:993 </dev/null | openssl x509 -pubkey -noout |
+    openssl pkey -pubin -outform der | openssl dgst -sha256
+`

@@ -1,0 +1,238 @@
+// Migrate moves the mail of one IMAP account to another, and finds nothing to
+// do when it is run again:
+//
+//	migrate -from imaps://ada@old.example.org -to imaps://ada@new.example.org
+//
+// "migrate -h" lists its flags and exit statuses. Without accounts it
+// demonstrates itself.
+//
+// It is the reference program of mailhaul, made to be copied. The flags become
+// two accounts in flags.go and side.go, the run is in main.go, and the rest
+// shows how it goes (progress.go, bars.go) and what came of it (report.go). The
+// file demo.go can be left out: it alone imports what only mailhaul can import.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"os/signal"
+	"sync/atomic"
+	"syscall"
+
+	"golang.org/x/term"
+
+	"github.com/mailhaul/mailhaul/checkpoint"
+	"github.com/mailhaul/mailhaul/imapx"
+	mailsync "github.com/mailhaul/mailhaul/sync"
+)
+
+// The exit statuses, which scripts rely on.
+const (
+	exitComplete   = 0 // all of the source is on the target
+	exitIncomplete = 1 // some messages are not, and the report lists them
+	exitUsage      = 2 // the command line is wrong
+	exitStopped    = 3 // something stopped it; run again, it resumes
+	exitAuth       = 4 // the credentials are refused
+)
+
+// system is what the program sees of the world.
+type system struct {
+	args           []string // without the program's name
+	env            func(string) string
+	stdout, stderr io.Writer
+	terminal       bool // stderr is one: progress is drawn
+	signals        <-chan os.Signal
+}
+
+// demo shows the program to those who name no accounts. demo.go sets it.
+var demo func(ctx context.Context, sys system, opt *options) int
+
+func main() {
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	os.Exit(run(context.Background(), system{
+		args:     os.Args[1:],
+		env:      os.Getenv,
+		stdout:   os.Stdout,
+		stderr:   os.Stderr,
+		terminal: term.IsTerminal(int(os.Stderr.Fd())),
+		signals:  signals,
+	}))
+}
+
+// run is the program. It returns the exit status.
+func run(ctx context.Context, sys system) int {
+	opt, err := parse(sys.args, sys.env)
+	if sys.terminal = sys.terminal && err == nil && !opt.verbose; !sys.terminal {
+		sys.stderr = &lineWriter{w: sys.stderr}
+	}
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		fmt.Fprint(sys.stdout, help)
+		return exitComplete
+	case err != nil:
+		return misused(sys, err)
+	case opt.demo && demo == nil:
+		fmt.Fprint(sys.stderr, usage)
+		return exitUsage
+	case opt.demo:
+		return demo(ctx, sys, opt)
+	}
+	store, err := openState(opt)
+	if err != nil {
+		return report(sys, opt, noResult(opt), err)
+	}
+	status := migrate(ctx, sys, opt, store)
+	if store != nil {
+		if err := store.Close(); err != nil {
+			status = max(status, complain(sys, err))
+		}
+	}
+	return status
+}
+
+// openState opens the checkpoint. A dry run makes none: nil says that there is
+// nothing to remember.
+func openState(opt *options) (checkpoint.Store, error) {
+	if opt.dryRun {
+		if _, err := os.Stat(opt.state); errors.Is(err, fs.ErrNotExist) {
+			return nil, nil
+		}
+	}
+	store, err := checkpoint.Open(opt.state, nil)
+	if err != nil {
+		return nil, err
+	}
+	return store, nil
+}
+
+// migrate makes one pass, or a dry run, and reports it.
+func migrate(ctx context.Context, sys system, opt *options, store checkpoint.Store) int {
+	if opt.dryRun {
+		plan, err := dryRun(ctx, sys, opt, store)
+		return reportPlan(sys, opt, plan, err)
+	}
+	res, err := pass(ctx, sys, opt, store)
+	return report(sys, opt, res, err)
+}
+
+// pass moves what there is to move. The first signal drains, the second stops.
+func pass(ctx context.Context, sys system, opt *options, store checkpoint.Store) (*mailsync.Result, error) {
+	show := newProgress(sys, opt)
+	defer show.close()
+	events := show.events()
+
+	// A signal may come before Run has begun, when Drain does nothing yet.
+	var stopping atomic.Bool
+	var syncer *mailsync.Syncer
+	started := events.Started
+	events.Started = func(s mailsync.Started) {
+		if stopping.Load() {
+			syncer.Drain()
+		}
+		started(s)
+	}
+	syncer, closeAccounts, err := newSyncer(sys, opt, store, events)
+	if err != nil {
+		return noResult(opt), err
+	}
+	defer closeAccounts()
+	ctx, stop := obey(ctx, sys.signals, show.say, func() {
+		stopping.Store(true)
+		syncer.Drain()
+	})
+	defer stop()
+	return syncer.Run(ctx)
+}
+
+// dryRun finds out what a pass would do. Any signal stops it.
+func dryRun(ctx context.Context, sys system, opt *options, store checkpoint.Store) (*mailsync.Plan, error) {
+	show := newProgress(sys, opt)
+	defer show.close()
+	syncer, closeAccounts, err := newSyncer(sys, opt, store, show.events())
+	if err != nil {
+		return nil, err
+	}
+	defer closeAccounts()
+	ctx, stop := obey(ctx, sys.signals, show.say, nil)
+	defer stop()
+	return syncer.Plan(ctx)
+}
+
+// newSyncer connects the library's pieces. Nothing is opened yet.
+func newSyncer(sys system, opt *options, store checkpoint.Store, events mailsync.Events) (*mailsync.Syncer, func(), error) {
+	logger := slog.New(slog.DiscardHandler)
+	if opt.verbose {
+		logger = slog.New(slog.NewTextHandler(sys.stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	}
+	from, err := imapx.New(imapx.Config{
+		Server: opt.from, Connections: opt.connections, Logger: logger.With("side", "from"),
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	to, err := imapx.New(imapx.Config{
+		Server: opt.to, Connections: opt.connections, Logger: logger.With("side", "to"),
+	})
+	if err != nil {
+		return nil, nil, errors.Join(err, from.Close())
+	}
+	closeAccounts := func() {
+		_ = from.Close() // all that matters has been said and done
+		_ = to.Close()
+	}
+	syncer, err := mailsync.New(mailsync.Config{
+		Source:    from,
+		Target:    to,
+		Store:     store,
+		Include:   opt.include,
+		Exclude:   opt.exclude,
+		Rename:    opt.renames.path,
+		Mailboxes: opt.connections,
+		Events:    events,
+		Logger:    logger,
+	})
+	if err != nil {
+		closeAccounts()
+		return nil, nil, err
+	}
+	return syncer, closeAccounts, nil
+}
+
+// obey calls drain at the first signal and cancels the context at the second;
+// without drain it cancels at the first. Later signals have their usual effect.
+// The function that it returns ends it.
+func obey(ctx context.Context, signals <-chan os.Signal, say func(string), drain func()) (context.Context, func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if drain != nil {
+			select {
+			case <-ctx.Done():
+				return
+			case <-signals:
+			}
+			say("stopping: what is under way is finished and recorded; interrupt again to stop at once")
+			drain()
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-signals:
+		}
+		say("stopping at once")
+		signal.Reset(os.Interrupt, syscall.SIGTERM)
+		cancel()
+	}()
+	return ctx, func() {
+		cancel()
+		<-done
+	}
+}
