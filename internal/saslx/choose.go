@@ -37,8 +37,9 @@ var known = []string{ScramSHA256, OAuthBearer, XOAuth2, CramMD5, Plain, Login, E
 // Choose returns the mechanism to log in with on a connection that is
 // encrypted or not, out of those that the server offers: the one that
 // srv.Mechanism demands, or else the first of SCRAM-SHA-256, CRAM-MD5 (only
-// where nothing hides a password), PLAIN and LOGIN. EXTERNAL is chosen where
-// there is a client certificate and no password. Mechanisms for tokens are
+// where nothing hides a password), PLAIN and LOGIN. Who acts for another user
+// does so by PLAIN before SCRAM-SHA-256 under TLS. EXTERNAL is chosen where there
+// is a client certificate and no password. Mechanisms for tokens are
 // never chosen unless demanded, since a token looks like any password.
 //
 // It returns "" where nothing fits and nothing was demanded: the protocol's own
@@ -63,8 +64,13 @@ func Choose(offered []string, srv mailhaul.Server, encrypted bool) (string, erro
 		return External, nil
 	}
 	order := []string{ScramSHA256, Plain, Login}
-	if !encrypted {
+	switch {
+	case !encrypted:
 		order = []string{ScramSHA256, CramMD5, Plain, Login}
+	case srv.AuthzID != "":
+		// Dovecot 2.3.19 offers SCRAM and answers AUTHORIZATIONFAILED to a
+		// master user who comes by it; by PLAIN it lets him in.
+		order = []string{Plain, ScramSHA256}
 	}
 	for _, m := range order {
 		if offers(m) && (srv.AuthzID == "" || takesAuthzID(m)) {

@@ -82,7 +82,10 @@ func TestChoose(t *testing.T) {
 		{"neither", "PLAIN EXTERNAL", func(s *mailhaul.Server) { s.Credentials = nil }, false, "", "nothing to log in with"},
 
 		{"as another", "LOGIN PLAIN", actAs(""), false, Plain, ""},
-		{"as another, SCRAM", "PLAIN SCRAM-SHA-256", actAs(""), false, ScramSHA256, ""},
+		{"as another, SCRAM too", "SCRAM-SHA-256 PLAIN", actAs(""), false, Plain, ""},
+		{"as another, SCRAM only", "SCRAM-SHA-256 LOGIN", actAs(""), false, ScramSHA256, ""},
+		{"as another, SCRAM demanded", "SCRAM-SHA-256 PLAIN", actAs("scram"), false, ScramSHA256, ""},
+		{"as another, in the clear", "SCRAM-SHA-256 PLAIN", func(s *mailhaul.Server) { plaintext(s); s.AuthzID = "bob" }, true, ScramSHA256, ""},
 		{"as another, LOGIN only", "LOGIN", actAs(""), false, "", "acting as"},
 		{"as another, LOGIN demanded", "LOGIN", actAs("login"), false, "", "cannot act as"},
 		{"as another, XOAUTH2 demanded", "XOAUTH2", actAs("xoauth2"), false, "", "cannot act as"},
