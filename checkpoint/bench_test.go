@@ -55,9 +55,17 @@ var kinds = []kind{
 		}
 		return rec
 	}},
-	// The worst: every message far from the next, in a chunk of its own.
-	{"sparse", 60, func(r *rand.Rand, last checkpoint.Record) checkpoint.Record {
+	// Of every few thousand messages one is left.
+	{"sparse", 40, func(r *rand.Rand, last checkpoint.Record) checkpoint.Record {
 		return checkpoint.Record{Source: last.Source + 129 + mailhaul.UID(r.IntN(10000)), Target: last.Target + 1}
+	}},
+	// First the one, then the other.
+	{"sparse, then dense", 40, func(r *rand.Rand, last checkpoint.Record) checkpoint.Record {
+		rec := checkpoint.Record{Source: last.Source + 1, Target: last.Target + 1}
+		if rec.Target < 5000 {
+			rec.Source += 129 + mailhaul.UID(r.IntN(10000))
+		}
+		return rec
 	}},
 }
 
@@ -95,8 +103,8 @@ func move(t testing.TB, m *checkpoint.MailboxLedger, k kind, n, batch int) {
 // are free included.
 func TestBytesPerMessage(t *testing.T) {
 	n := 100_000
-	if testing.Short() {
-		n = 20_000
+	if testing.Short() || raceEnabled {
+		n = 10_000
 	}
 	for _, k := range kinds {
 		t.Run(k.name, func(t *testing.T) {

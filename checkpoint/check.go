@@ -72,6 +72,7 @@ type checker struct {
 	head    head
 	dict    *dictionary
 	totals  totals
+	records uint32
 	targets map[mailhaul.UID]mailhaul.UID // target to source
 }
 
@@ -130,16 +131,16 @@ func (c *checker) beginMailbox(key []byte) {
 		c.account, c.names = account, make(map[string]uint32)
 	}
 	c.mailbox = append([]byte{}, key[:mailboxKeySize]...)
-	c.head, c.totals = head{}, totals{}
+	c.head, c.totals, c.records = head{shape: shape{bits: narrowBits}}, totals{}, 0
 	c.dict = newDictionary(nil)
 	c.targets = make(map[mailhaul.UID]mailhaul.UID)
 }
 
 // endMailbox compares what was found of the mailbox with what its head says.
 func (c *checker) endMailbox() {
-	if c.mailbox != nil && c.totals != c.head.chunks {
-		c.found(fmt.Errorf("mailbox %q has %d chunks with sum %08x, and should have %d with sum %08x",
-			c.head.wire, c.totals.chunks, c.totals.sum, c.head.chunks.chunks, c.head.chunks.sum))
+	if c.mailbox != nil && (c.totals != c.head.chunks || c.records != c.head.shape.records) {
+		c.found(fmt.Errorf("mailbox %q has %d records in %d chunks with sum %08x, and should have %d in %d with sum %08x",
+			c.head.wire, c.records, c.totals.chunks, c.totals.sum, c.head.shape.records, c.head.chunks.chunks, c.head.chunks.sum))
 	}
 	c.mailbox = nil
 }
@@ -168,10 +169,11 @@ func (c *checker) chunkEntry(key, body []byte, sum uint32) error {
 		c.found(fmt.Errorf("key %x: records of a mailbox that is not there", key))
 	}
 	c.totals = c.totals.add(sum)
-	records, err := decodeChunk(chunkIndex(key), body, c.dict)
+	records, err := decodeChunk(chunkIndex(key), c.head.shape.bits, body, c.dict)
 	if err != nil {
 		return err
 	}
+	c.records += uint32(len(records))
 	for _, r := range records {
 		if r.State != Mapped || r.Target == 0 {
 			continue

@@ -1,4 +1,4 @@
-// A chunk is the value that holds the records of up to 128 neighbouring UIDs.
+// A chunk is the value that holds the records of neighbouring UIDs.
 
 package checkpoint
 
@@ -17,7 +17,8 @@ var (
 )
 
 // encodeChunk returns the body of the chunk with that index, which holds the
-// records, ascending by Source. Its layout:
+// records, ascending by Source; bits is how many UIDs it may hold, as a power
+// of two. Its layout:
 //
 //	number of flag combinations, each as dictionary.appendSet writes it
 //	runs, to the end; one run is
@@ -29,7 +30,7 @@ var (
 // In a run, sources and targets rise by one and all else is the same. Numbers
 // are varints. A mailbox that moved in order to an empty one costs a few
 // octets a change of flags.
-func encodeChunk(index uint32, records []Record, dict *dictionary) []byte {
+func encodeChunk(index uint32, bits uint, records []Record, dict *dictionary) []byte {
 	var combinations []byte
 	numbers := make(map[string]uint64)
 	metas := make([]uint64, len(records))
@@ -56,7 +57,7 @@ func encodeChunk(index uint32, records []Record, dict *dictionary) []byte {
 	b := make([]byte, 0, 2*len(records)+len(combinations)+8)
 	b = binary.AppendUvarint(b, uint64(len(numbers)))
 	b = append(b, combinations...)
-	source, target := uint64(index)<<chunkBits, uint64(0) // what would need no gap and no delta
+	source, target := uint64(index)<<bits, uint64(0) // what would need no gap and no delta
 	for i := 0; i < len(records); {
 		first := records[i]
 		n := 1
@@ -82,20 +83,22 @@ func encodeChunk(index uint32, records []Record, dict *dictionary) []byte {
 
 // decodeChunk is the inverse of encodeChunk. Whatever body is, it returns
 // records that encodeChunk could have been given, or an error.
-func decodeChunk(index uint32, body []byte, dict *dictionary) ([]Record, error) {
+func decodeChunk(index uint32, bits uint, body []byte, dict *dictionary) ([]Record, error) {
 	in := decoder{b: body}
-	combinations := make([][]mailhaul.Flag, in.uvarint(chunkSize))
+	size := uint64(1) << bits
+	// A combination takes two octets at least.
+	combinations := make([][]mailhaul.Flag, in.uvarint(min(size, uint64(len(body)/2))))
 	for i := range combinations {
 		combinations[i] = dict.readSet(&in)
 	}
 	var records []Record
-	low := uint64(index) << chunkBits
+	low := uint64(index) << bits
 	source, target := low, uint64(0)
 	for in.err == nil && len(in.b) > 0 {
-		head := in.uvarint(chunkSize<<1 | 1)
+		head := in.uvarint(size<<1 | 1)
 		n := uint64(1)
 		if head&1 != 0 {
-			n = in.uvarint(chunkSize) + 2
+			n = in.uvarint(size) + 2
 		}
 		delta := in.varint()
 		meta := in.uvarint(uint64(len(combinations))<<3 | 7)
@@ -109,7 +112,7 @@ func decodeChunk(index uint32, body []byte, dict *dictionary) ([]Record, error) 
 		first := int64(target) + delta
 		state := RecordState(meta & 3)
 		if first < 0 || first+int64(n)-1 > math.MaxUint32 || source == 0 ||
-			source+n-low > chunkSize || source+n-1 > math.MaxUint32 ||
+			source+n-low > size || source+n-1 > math.MaxUint32 ||
 			meta>>3 >= uint64(len(combinations)) || state >= recordStates {
 			return nil, errChunk
 		}

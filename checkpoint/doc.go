@@ -57,12 +57,14 @@
 // With 100,000 messages (TestBytesPerMessage; pages of the database that are in
 // use, free ones not counted): 0.6 octets a message where a mailbox was moved
 // in order to an empty one; 4.3 in a mailbox with holes and all kinds of flags;
-// 25 where the target's order is random and each message has thirty keywords.
-// A message that has no other within some 100 UIDs costs a value of its own, up
-// to 52 octets. The file has free pages besides, up to a third more as measured;
-// it grows by at most 1 MiB at a time, and does not shrink.
+// 6.1 where of every 5,000 messages one is left; 25 where the target's order is
+// random and each message has thirty keywords. A mailbox of less than 64
+// messages that are far apart may cost 52 octets for each, and so may what is
+// sparse in a mailbox that became dense later. The file has free pages besides,
+// up to as many as are in use; it grows by at most 1 MiB at a time, and does not
+// shrink.
 //
-// On two cores and a fast disk: 160,000 to 220,000 messages a second in batches
+// On two cores and a fast disk: 120,000 to 220,000 messages a second in batches
 // of 100, each with its commit; 16 million a second read back; 11,000 commits a
 // second by one caller, 170,000 by 64 of them, which take a transaction for
 // every 37 (BenchmarkLedger, BenchmarkRead, BenchmarkGroupCommit).
@@ -81,8 +83,10 @@
 //	'f'                              "mailhaul checkpoint\n", version
 //	'a' account(8)                   protocol, host, port, user of the source and of the target
 //	'm' account(8) mailbox(4)        head: name, state, keywords, intents, sum of the chunks
-//	'm' account(8) mailbox(4) i(4)   chunk: records of the source UIDs 128*i to 128*i+127
+//	'm' account(8) mailbox(4) i(4)   chunk: records of the source UIDs from i*w to i*w+w-1
 //
+// The width w is 128, and up to 2^18 in a mailbox with few messages among many
+// UIDs; the head says which.
 // An account's number is the beginning of the SHA-256 of its value, a mailbox's
 // one is counted. A chunk lists the combinations of flags in it, as bits over
 // the mailbox's keywords, and then runs of records whose source and target UIDs

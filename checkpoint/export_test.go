@@ -10,6 +10,14 @@ func Seal(key, body []byte) []byte {
 	return value
 }
 
+// Shape returns how wide the chunks are, as a power of two, and whether they
+// were wider.
+func (m *MailboxLedger) Shape() (bits uint, narrowed bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.shape.bits, m.shape.narrowed
+}
+
 // SetOpenFile replaces os.OpenFile, and returns a function that undoes it.
 func SetOpenFile(f func(string, int, os.FileMode) (*os.File, error)) func() {
 	openFile = f

@@ -15,6 +15,8 @@ import (
 
 var fuzzKeywords = []mailhaul.Flag{"$Forwarded", "$Junk", "NonJunk", "work", "Work", "a", "b", "c", "d"}
 
+const chunkSize = 1 << narrowBits
+
 // chunkSeeds are chunks of all kinds.
 func chunkSeeds() map[uint32][]Record {
 	var dense, flagged, wild []Record
@@ -27,11 +29,11 @@ func chunkSeeds() map[uint32][]Record {
 		}
 	}
 	return map[uint32][]Record{
-		0:                           {{Source: 1, Target: math.MaxUint32, State: Removed}, {Source: 127}},
-		10:                          dense,
-		11:                          flagged,
-		math.MaxUint32 >> chunkBits: wild,
-		12:                          {{Source: 1536, Base: []mailhaul.Flag{"a keyword that is not in the dictionary and too long to get there, as it has more than 64 octets"}}},
+		0:                            {{Source: 1, Target: math.MaxUint32, State: Removed}, {Source: 127}},
+		10:                           dense,
+		11:                           flagged,
+		math.MaxUint32 >> narrowBits: wild,
+		12:                           {{Source: 1536, Base: []mailhaul.Flag{"a keyword that is not in the dictionary and too long to get there, as it has more than 64 octets"}}},
 	}
 }
 
@@ -41,23 +43,23 @@ func FuzzChunk(f *testing.F) {
 		f.Fatal("no seeds")
 	}
 	for index, records := range seeds {
-		f.Add(index, encodeChunk(index, records, newDictionary(fuzzKeywords)))
+		f.Add(index, uint(narrowBits), encodeChunk(index, narrowBits, records, newDictionary(fuzzKeywords)))
 	}
-	f.Fuzz(func(t *testing.T, index uint32, body []byte) {
-		if index > math.MaxUint32>>chunkBits {
-			return
-		}
+	f.Add(uint32(1), uint(wideBits), encodeChunk(1, wideBits, []Record{{Source: 1 << wideBits}, {Source: 2<<wideBits - 1}}, newDictionary(nil)))
+	f.Fuzz(func(t *testing.T, index uint32, bits uint, body []byte) {
+		bits = narrowBits + bits%(wideBits-narrowBits+1)
+		index %= math.MaxUint32>>bits + 1
 		dict := newDictionary(fuzzKeywords)
-		records, err := decodeChunk(index, body, dict)
+		records, err := decodeChunk(index, bits, body, dict)
 		if err != nil {
 			return
 		}
 		for i, r := range records {
-			if r.Source == 0 || chunkOf(r.Source) != index || i > 0 && records[i-1].Source >= r.Source || r.State >= recordStates {
+			if r.Source == 0 || chunkOf(r.Source, bits) != index || i > 0 && records[i-1].Source >= r.Source || r.State >= recordStates {
 				t.Fatalf("record %d is %v", i, r)
 			}
 		}
-		again, err := decodeChunk(index, encodeChunk(index, records, dict), dict)
+		again, err := decodeChunk(index, bits, encodeChunk(index, bits, records, dict), dict)
 		if err != nil || !reflect.DeepEqual(records, again) {
 			t.Fatalf("%v, then %v, %v", records, again, err)
 		}
@@ -66,7 +68,7 @@ func FuzzChunk(f *testing.F) {
 
 func headSeeds() []head {
 	return []head{
-		{},
+		{shape: shape{bits: narrowBits}},
 		{
 			wire: "INBOX",
 			state: MailboxState{
@@ -80,6 +82,7 @@ func headSeeds() []head {
 				{ID: 9, At: time.Time{}.UTC()},
 			},
 			chunks: totals{3, math.MaxUint32},
+			shape:  shape{wideBits, true, 5},
 		},
 	}
 }
@@ -111,13 +114,13 @@ func TestSeedsRoundTrip(t *testing.T) {
 			records[i].Base = sortFlags(append([]mailhaul.Flag(nil), records[i].Base...))
 		}
 		dict := newDictionary(nil)
-		body := encodeChunk(index, records, dict)
-		got, err := decodeChunk(index, body, newDictionary(dict.keywords()))
+		body := encodeChunk(index, narrowBits, records, dict)
+		got, err := decodeChunk(index, narrowBits, body, newDictionary(dict.keywords()))
 		if err != nil || !reflect.DeepEqual(got, records) {
 			t.Errorf("chunk %d: %v, %v, want %v", index, got, err, records)
 		}
 		for n := range body { // cut short anywhere
-			got, err := decodeChunk(index, body[:n], newDictionary(dict.keywords()))
+			got, err := decodeChunk(index, narrowBits, body[:n], newDictionary(dict.keywords()))
 			if err == nil && len(got) >= len(records) {
 				t.Errorf("chunk %d of %d octets: %v", index, n, got)
 			}

@@ -20,6 +20,14 @@ type head struct {
 	lastIntent uint64 // the highest ID given so far
 	intents    []Intent
 	chunks     totals
+	shape      shape
+}
+
+// shape says how the records are cut into chunks.
+type shape struct {
+	bits     uint   // see narrowBits
+	narrowed bool   // they were wider once, and are not to be again
+	records  uint32 // their number
 }
 
 // totals proves that no chunk is lost, or older than it should be: a damaged
@@ -34,7 +42,8 @@ func (t totals) remove(sum uint32) totals { return totals{t.chunks - 1, t.sum - 
 
 const (
 	headComplete = 1 << iota // bits of the head's first octet
-	headBits     = headComplete
+	headNarrowed
+	headBits = headComplete | headNarrowed
 )
 
 const intentStored = 1
@@ -44,6 +53,9 @@ func (h *head) encode() []byte {
 	var bits byte
 	if h.state.Complete {
 		bits |= headComplete
+	}
+	if h.shape.narrowed {
+		bits |= headNarrowed
 	}
 	b = append(b, bits)
 	b = appendString(b, h.wire)
@@ -55,6 +67,8 @@ func (h *head) encode() []byte {
 	b = appendStatus(b, h.state.TargetStatus)
 	b = binary.AppendUvarint(b, uint64(h.chunks.chunks))
 	b = binary.AppendUvarint(b, uint64(h.chunks.sum))
+	b = binary.AppendUvarint(b, uint64(h.shape.bits-narrowBits))
+	b = binary.AppendUvarint(b, uint64(h.shape.records))
 	b = binary.AppendUvarint(b, uint64(len(h.keywords)))
 	for _, k := range h.keywords {
 		b = appendString(b, string(k))
@@ -73,6 +87,7 @@ func decodeHead(body []byte) (head, error) {
 		return h, errors.New("the state of a mailbox makes no sense")
 	}
 	h.state.Complete = body[0]&headComplete != 0
+	h.shape.narrowed = body[0]&headNarrowed != 0
 	in := decoder{b: body[1:]}
 	h.wire = in.string()
 	h.state.Target = in.string()
@@ -83,6 +98,8 @@ func decodeHead(body []byte) (head, error) {
 	h.state.TargetStatus = in.status()
 	h.chunks.chunks = uint32(in.uvarint(math.MaxUint32))
 	h.chunks.sum = uint32(in.uvarint(math.MaxUint32))
+	h.shape.bits = uint(in.uvarint(wideBits-narrowBits)) + narrowBits
+	h.shape.records = uint32(in.uvarint(math.MaxUint32))
 	seen := make(map[mailhaul.Flag]bool)
 	for range in.uvarint(maxKeywords) {
 		k := mailhaul.Flag(in.string())

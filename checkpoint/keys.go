@@ -47,9 +47,11 @@ func chunkIndex(key []byte) uint32 {
 	return binary.BigEndian.Uint32(key[mailboxKeySize:])
 }
 
-// chunkBits: a chunk holds the records of 1<<chunkBits neighbouring UIDs.
-const chunkBits = 7
+// A chunk holds the records of 1<<bits neighbouring UIDs, bits being the
+// mailbox's own: narrow, unless the mailbox has few messages among many UIDs.
+const (
+	narrowBits = 7
+	wideBits   = 18
+)
 
-const chunkSize = 1 << chunkBits
-
-func chunkOf(u mailhaul.UID) uint32 { return uint32(u >> chunkBits) }
+func chunkOf(u mailhaul.UID, bits uint) uint32 { return uint32(u >> bits) }

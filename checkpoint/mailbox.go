@@ -46,8 +46,11 @@ type MailboxLedger struct {
 	// What was changed after it is staged.
 	generation, committed uint64
 
-	// stored is what the head in the Store says of the chunks in the Store.
+	// stored is what the head in the Store says of the chunks in the Store,
+	// shape.records too; the rest of shape is that of the chunks in memory and,
+	// unless wiped, of those in the Store.
 	stored totals
+	shape  shape
 }
 
 // chunk is a chunk in memory.
@@ -56,6 +59,7 @@ type chunk struct {
 	generation uint64   // of its last change; 0: as in the Store
 	stored     bool     // the Store has it, as the last Commit left it,
 	sum        uint32   // with this checksum
+	count      int      // and that many records
 }
 
 func newMailboxLedger(l *Ledger, wire string) *MailboxLedger {
@@ -65,6 +69,7 @@ func newMailboxLedger(l *Ledger, wire string) *MailboxLedger {
 		committing: make(chan struct{}, 1),
 		dict:       newDictionary(nil),
 		chunks:     make(map[uint32]*chunk),
+		shape:      shape{bits: narrowBits},
 	}
 }
 
@@ -75,6 +80,7 @@ func (m *MailboxLedger) load(h head) {
 	m.intents = h.intents
 	m.lastIntent = h.lastIntent
 	m.stored = h.chunks
+	m.shape = h.shape
 }
 
 // damaged makes the Error for a value of this mailbox.

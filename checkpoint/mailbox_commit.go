@@ -5,6 +5,7 @@ package checkpoint
 import (
 	"context"
 	"maps"
+	"math/bits"
 	"slices"
 )
 
@@ -37,6 +38,7 @@ type prepared struct {
 	generation uint64 // all that was staged up to it
 	chunks     map[uint32]written
 	totals     totals
+	records    uint32
 }
 
 // written is a chunk as a Commit writes it.
@@ -44,6 +46,7 @@ type written struct {
 	chunk  *chunk
 	stored bool
 	sum    uint32
+	count  int
 }
 
 // prepare encodes what is staged, nil where that is nothing.
@@ -58,15 +61,19 @@ func (m *MailboxLedger) prepare(ctx context.Context) (*prepared, error) {
 	if m.generation == m.committed {
 		return nil, nil
 	}
+	if err := m.reshape(ctx); err != nil {
+		return nil, err
+	}
 	p := &prepared{
 		ops:        m.ledger.nameOps(),
 		generation: m.generation,
 		chunks:     make(map[uint32]written),
 		totals:     m.stored,
+		records:    m.shape.records,
 	}
 	staged := func(index uint32) bool { return m.chunks[index] != nil && m.chunks[index].generation > m.committed }
 	if m.wiped != 0 {
-		p.totals = totals{}
+		p.totals, p.records = totals{}, 0
 		for kv, err := range m.ledger.store.Scan(ctx, m.key, chunkKey(m.key, 0)) {
 			if err != nil {
 				return nil, err
@@ -83,12 +90,14 @@ func (m *MailboxLedger) prepare(ctx context.Context) (*prepared, error) {
 		c := m.chunks[index]
 		if c.stored && m.wiped == 0 {
 			p.totals = p.totals.remove(c.sum)
+			p.records -= uint32(c.count)
 		}
-		w := written{chunk: c}
+		w := written{chunk: c, count: len(c.records)}
+		p.records += uint32(w.count)
 		op := Op{Key: chunkKey(m.key, index)}
 		if len(c.records) > 0 {
 			w.stored = true
-			op.Value, w.sum = seal(op.Key, encodeChunk(index, c.records, m.dict))
+			op.Value, w.sum = seal(op.Key, encodeChunk(index, m.shape.bits, c.records, m.dict))
 			p.totals = p.totals.add(w.sum)
 		}
 		p.chunks[index] = w
@@ -102,6 +111,7 @@ func (m *MailboxLedger) prepare(ctx context.Context) (*prepared, error) {
 		lastIntent: m.lastIntent,
 		intents:    m.intents,
 		chunks:     p.totals,
+		shape:      shape{m.shape.bits, m.shape.narrowed, p.records},
 	}
 	value, _ := seal(m.key, h.encode())
 	p.ops = append(p.ops, Op{m.key, value})
@@ -113,14 +123,77 @@ func (m *MailboxLedger) settle(p *prepared) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.committed = p.generation
-	m.stored = p.totals
+	m.stored, m.shape.records = p.totals, p.records
 	if m.wiped <= m.committed {
 		m.wiped = 0
 	}
 	for index, w := range p.chunks {
-		w.chunk.stored, w.chunk.sum = w.stored, w.sum
+		w.chunk.stored, w.chunk.sum, w.chunk.count = w.stored, w.sum, w.count
 		if m.chunks[index] == w.chunk && w.chunk.generation <= m.committed {
 			m.keep(index)
 		}
 	}
+}
+
+// A mailbox whose owner moves nearly all mail out of it has few messages among
+// many UIDs, and would have a chunk for each. So, when there are manyChunks
+// with fewer than fewRecords in them on average, they are made so wide that
+// they will hold some goodRecords; and narrow again, for ever, when dense mail
+// comes and one would hold more than mostRecords, since it is written whole.
+const (
+	manyChunks  = 64
+	fewRecords  = 4
+	goodRecords = 32
+	mostRecords = 1024
+)
+
+// reshape stages all records again, in wider or narrower chunks, where that is
+// called for. mu is held.
+func (m *MailboxLedger) reshape(ctx context.Context) error {
+	chunks, records, largest := int(m.stored.chunks), int(m.shape.records), 0
+	if m.wiped != 0 {
+		chunks, records = 0, 0
+	}
+	for _, c := range m.chunks {
+		if c.generation <= m.committed {
+			continue
+		}
+		if c.stored && m.wiped == 0 {
+			chunks--
+			records -= c.count
+		}
+		if len(c.records) > 0 {
+			chunks++
+			records += len(c.records)
+			largest = max(largest, len(c.records))
+		}
+	}
+	next := m.shape
+	switch {
+	case largest > mostRecords && next.bits > narrowBits:
+		next.bits, next.narrowed = narrowBits, true
+	case chunks >= manyChunks && records < fewRecords*chunks && !next.narrowed && next.bits < wideBits:
+		next.bits = min(wideBits, next.bits+uint(bits.Len(uint(goodRecords*chunks/max(records, 1)))))
+	default:
+		return nil
+	}
+	var all []Record
+	err := m.walk(ctx, 0, func(_ uint32, records []Record) bool {
+		all = append(all, records...)
+		return true
+	})
+	if err != nil {
+		return err
+	}
+	m.wipe(next)
+	for len(all) > 0 {
+		index := m.index(all[0].Source)
+		n := 1
+		for n < len(all) && m.index(all[n].Source) == index {
+			n++
+		}
+		m.stage(index, &chunk{records: all[:n:n]})
+		all = all[n:]
+	}
+	return nil
 }

@@ -31,7 +31,7 @@ func (m *MailboxLedger) Put(ctx context.Context, records ...Record) error {
 	defer m.mu.Unlock()
 	touched := make(map[uint32]*chunk)
 	for i := range records {
-		if err := m.touch(ctx, touched, chunkOf(records[i].Source)); err != nil {
+		if err := m.touch(ctx, touched, m.index(records[i].Source)); err != nil {
 			return err
 		}
 	}
@@ -41,7 +41,7 @@ func (m *MailboxLedger) Put(ctx context.Context, records ...Record) error {
 		if i > 0 && slices.Equal(r.Base, records[i-1].Base) {
 			r.Base = records[i-1].Base
 		}
-		index := chunkOf(r.Source)
+		index := m.index(r.Source)
 		c := touched[index]
 		at, found := findRecord(c.records, r.Source)
 		if found && equalRecords(r, c.records[at]) {
@@ -52,7 +52,7 @@ func (m *MailboxLedger) Put(ctx context.Context, records ...Record) error {
 			continue
 		}
 		if !fresh[index] {
-			c.records = append(make([]Record, 0, min(len(c.records)+len(records)-i, chunkSize)), c.records...)
+			c.records = append(make([]Record, 0, min(len(c.records)+len(records)-i, 1<<m.shape.bits)), c.records...)
 			fresh[index] = true
 		}
 		if found {
@@ -76,13 +76,13 @@ func (m *MailboxLedger) Forget(ctx context.Context, set mailhaul.UIDSet) error {
 		// A range may be as wide as all UIDs, so only chunks that exist are
 		// looked at.
 		var indices []uint32
-		if r.Last>>chunkBits-r.First>>chunkBits < 8 {
-			for i := chunkOf(r.First); i <= chunkOf(r.Last); i++ {
+		if m.index(r.Last)-m.index(r.First) < 8 {
+			for i := m.index(r.First); i <= m.index(r.Last); i++ {
 				indices = append(indices, i)
 			}
 		} else {
-			err := m.walk(ctx, chunkOf(r.First), func(index uint32, _ []Record) bool {
-				if index > chunkOf(r.Last) {
+			err := m.walk(ctx, m.index(r.First), func(index uint32, _ []Record) bool {
+				if index > m.index(r.Last) {
 					return false
 				}
 				indices = append(indices, index)
@@ -124,7 +124,7 @@ func (m *MailboxLedger) Forget(ctx context.Context, set mailhaul.UIDSet) error {
 func (m *MailboxLedger) Get(ctx context.Context, source mailhaul.UID) (Record, bool, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	c, err := m.chunk(ctx, chunkOf(source))
+	c, err := m.chunk(ctx, m.index(source))
 	if err != nil {
 		return Record{}, false, err
 	}
@@ -147,9 +147,9 @@ func (m *MailboxLedger) Records(ctx context.Context, from mailhaul.UID) iter.Seq
 			start := next
 			next = math.MaxUint32 + 1
 			m.mu.Lock()
-			err := m.walk(ctx, chunkOf(mailhaul.UID(start)), func(index uint32, records []Record) bool {
+			err := m.walk(ctx, m.index(mailhaul.UID(start)), func(index uint32, records []Record) bool {
 				if len(batch) == perBatch {
-					next = uint64(index) << chunkBits
+					next = uint64(index) << m.shape.bits
 					return false
 				}
 				batch = append(batch, records)
@@ -216,11 +216,21 @@ func (m *MailboxLedger) Reset(ctx context.Context) error {
 	m.state = MailboxState{}
 	m.intents = nil
 	m.dict = newDictionary(nil)
-	m.chunks = make(map[uint32]*chunk)
-	m.recent = nil
-	m.wiped = m.staged()
+	m.wipe(shape{bits: narrowBits})
 	return nil
 }
+
+// wipe stages that all chunks go, and those that come have another shape. mu is
+// held.
+func (m *MailboxLedger) wipe(s shape) {
+	m.chunks = make(map[uint32]*chunk)
+	m.recent = nil
+	m.shape = s
+	m.wiped = m.staged()
+}
+
+// index returns the index of the chunk that a UID falls into. mu is held.
+func (m *MailboxLedger) index(u mailhaul.UID) uint32 { return chunkOf(u, m.shape.bits) }
 
 func findRecord(records []Record, source mailhaul.UID) (int, bool) {
 	return slices.BinarySearchFunc(records, source, func(r Record, u mailhaul.UID) int {
@@ -279,6 +289,7 @@ func (m *MailboxLedger) chunk(ctx context.Context, index uint32) (*chunk, error)
 			if c.records, c.sum, err = m.decode(key, value); err != nil {
 				return nil, err
 			}
+			c.count = len(c.records)
 		}
 	}
 	m.chunks[index] = c
@@ -305,11 +316,11 @@ func (m *MailboxLedger) decode(key, value []byte) ([]Record, uint32, error) {
 	body, sum, err := unseal(key, value)
 	if err == nil {
 		var records []Record
-		if records, err = decodeChunk(chunkIndex(key), body, m.dict); err == nil {
+		if records, err = decodeChunk(chunkIndex(key), m.shape.bits, body, m.dict); err == nil {
 			return records, sum, nil
 		}
 	}
-	return nil, 0, m.damaged(fmt.Sprintf("the records from UID %d on", uint64(chunkIndex(key))<<chunkBits), err)
+	return nil, 0, m.damaged(fmt.Sprintf("the records from UID %d on", uint64(chunkIndex(key))<<m.shape.bits), err)
 }
 
 // walk calls fn for the chunks from an index on that have records, ascending,

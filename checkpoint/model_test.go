@@ -4,6 +4,7 @@
 package checkpoint_test
 
 import (
+	"flag"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -63,21 +64,31 @@ func read(t *testing.T, m *checkpoint.MailboxLedger) modelState {
 	return out
 }
 
+// modelSeeds is how many lives TestModel plays; -checkpoint.seeds=1000 is a
+// sweep.
+var modelSeeds = flag.Int("checkpoint.seeds", 8, "lives that TestModel plays")
+
 func TestModel(t *testing.T) {
-	steps, seeds := 300, 8
+	steps, seeds := 300, *modelSeeds
 	if testing.Short() {
-		seeds = 2
+		seeds = min(seeds, 4)
 	}
-	commits := 0
+	var count counts
 	for seed := range seeds {
 		t.Run(fmt.Sprint("seed", seed), func(t *testing.T) {
-			runModel(t, rand.New(rand.NewPCG(uint64(seed), 7)), steps, &commits)
+			runModel(t, rand.New(rand.NewPCG(uint64(seed), 7)), steps, seed%2 == 1, &count)
 		})
 	}
-	t.Logf("%d commits", commits)
+	t.Logf("%d commits, %d faults, %d restarts; chunks were wide at %d of them, and narrow again at %d", count.commits, count.faults, count.restarts, count.wide, count.narrowed)
+	for _, n := range []int{count.faults, count.restarts, count.wide, count.narrowed} {
+		require.Positive(t, n, "too few seeds")
+	}
 }
 
-func runModel(t *testing.T, r *rand.Rand, steps int, commits *int) {
+// counts proves that a run met what it is for.
+type counts struct{ commits, faults, restarts, wide, narrowed int }
+
+func runModel(t *testing.T, r *rand.Rand, steps int, sparse bool, count *counts) {
 	path := filepath.Join(t.TempDir(), "state.db")
 	var inner checkpoint.Store = openBolt(t, path)
 	// fault is what becomes of the next commit.
@@ -96,9 +107,18 @@ func runModel(t *testing.T, r *rand.Rand, steps int, commits *int) {
 	lost := disk
 
 	keywords := []mailhaul.Flag{`\Seen`, `\Flagged`, "$Forwarded", "work", "Work", "a-very-long-keyword-that-nobody-would-use-but-somebody-does-anyway-it-seems"}
-	// UIDs are dense here and sparse there, and reach the end of the numbers.
+	// UIDs are dense here and sparse there, and reach the end of the numbers. A
+	// sparse mailbox becomes dense halfway.
+	gap := func() mailhaul.UID { return 1 }
+	if sparse {
+		gap = func() mailhaul.UID { return mailhaul.UID(1 + r.IntN(5000)) }
+	}
 	uid := func() mailhaul.UID {
-		switch r.IntN(4) {
+		kind := r.IntN(4)
+		if sparse && kind < 3 {
+			return mailhaul.UID(7000 + r.IntN(1<<20))
+		}
+		switch kind {
 		case 0:
 			return mailhaul.UID(1 + r.IntN(300))
 		case 1:
@@ -109,7 +129,10 @@ func runModel(t *testing.T, r *rand.Rand, steps int, commits *int) {
 		return mailhaul.UID(5000 + r.IntN(1000))
 	}
 	next := mailhaul.UID(1)
-	for range steps {
+	for step := range steps {
+		if sparse && step > steps/2 {
+			sparse, gap = false, func() mailhaul.UID { return 1 }
+		}
 		switch r.IntN(12) {
 		default: // a batch
 			var batch []checkpoint.Record
@@ -126,7 +149,8 @@ func runModel(t *testing.T, r *rand.Rand, steps int, commits *int) {
 					}
 				}
 				batch = append(batch, rec)
-				if u++; u == 0 {
+				before := u
+				if u += gap(); u < before {
 					break
 				}
 			}
@@ -176,13 +200,21 @@ func runModel(t *testing.T, r *rand.Rand, steps int, commits *int) {
 		}
 		// The commit succeeds, fails before or after it took effect, or the
 		// process dies so.
-		*commits++
+		count.commits++
 		fault = checkpointtest.Fault{}
 		if r.IntN(4) == 0 {
 			fault = checkpointtest.Fault{Err: checkpointtest.ErrInjected, After: r.IntN(2) == 0, Crash: r.IntN(2) == 0}
 		}
 		dirty := m.Dirty()
 		err := m.Commit(ctx)
+		if err != nil {
+			count.faults++
+		}
+		if bits, narrowed := m.Shape(); narrowed {
+			count.narrowed++
+		} else if bits > 7 {
+			count.wide++
+		}
 		require.True(t, (err != nil) == (fault.Err != nil && dirty), "%v", err)
 		if err == nil || fault.After {
 			lost = now.clone()
@@ -194,6 +226,7 @@ func runModel(t *testing.T, r *rand.Rand, steps int, commits *int) {
 		require.True(t, store.Crashed() || now.equal(read(t, m)), "what is staged is kept")
 		if store.Crashed() || r.IntN(6) == 0 {
 			// The next process.
+			count.restarts++
 			require.NoError(t, store.Close())
 			inner = openBolt(t, path)
 			store = checkpointtest.NewFaulty(inner, plan)
