@@ -23,3 +23,19 @@ func SetOpenFile(f func(string, int, os.FileMode) (*os.File, error)) func() {
 	openFile = f
 	return func() { openFile = os.OpenFile }
 }
+
+// Hold keeps others from writing until the function that it returns is called.
+func (b *Bolt) Hold() func() {
+	b.writing <- struct{}{}
+	return func() { <-b.writing }
+}
+
+// Queued returns how many Commits wait for their turn.
+func (b *Bolt) Queued() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.queue)
+}
+
+// Fail lets the file fail as if the system had returned err.
+func (b *Bolt) Fail(err error) error { return b.translate("write", err) }
