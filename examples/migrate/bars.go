@@ -37,6 +37,7 @@ func newBars(w io.Writer) *bars {
 		folders: map[string]*bar{},
 	}
 	b.account = b.add("all", 0)
+	b.tell(b.account, "connecting")
 	return b
 }
 
@@ -68,6 +69,13 @@ func (b *bars) add(name string, priority int) *bar {
 	return line
 }
 
+// tell puts words behind a bar, in place of what it waited for.
+func (b *bars) tell(line *bar, words string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	line.words, line.until = words, time.Time{}
+}
+
 // set moves a bar. It is called without the lock, for which the goroutine that
 // draws the bar may be waiting.
 func (l *bar) set(done, all int) {
@@ -77,9 +85,7 @@ func (l *bar) set(done, all int) {
 
 func (b *bars) started(s mailsync.Started) {
 	b.tally.started(s)
-	b.mu.Lock()
-	b.account.until = time.Time{}
-	b.mu.Unlock()
+	b.tell(b.account, "comparing")
 	b.say(startedText(s))
 }
 
@@ -105,13 +111,10 @@ func (b *bars) folder(name string) *bar {
 
 func (b *bars) progress(p mailsync.Progress) {
 	line := b.folder(p.Mailbox)
-	b.mu.Lock()
 	b.tally.progress(p)
 	done, all := b.tally.messages()
-	line.until, b.account.until = time.Time{}, time.Time{}
-	line.words = count(p.Messages) + "/" + count(p.TotalMessages) + ", " + size(p.Bytes) + " of " + size(p.TotalBytes)
-	b.account.words = count(done) + "/" + count(all) + ", " + b.tally.speed()
-	b.mu.Unlock()
+	b.tell(line, count(p.Messages)+"/"+count(p.TotalMessages)+", "+size(p.Bytes)+" of "+size(p.TotalBytes))
+	b.tell(b.account, count(done)+"/"+count(all)+", "+b.tally.speed())
 	line.set(p.Messages, p.TotalMessages)
 	b.account.set(done, all)
 }

@@ -29,6 +29,13 @@ compares the two. Nothing leaves this machine, and nothing is written to its dis
 
 `
 
+const demoProof = `The proof: both servers were compared behind the program's back. %s of %s
+are the same, octet by octet, with their flags and dates. The folders for sent mail
+and trash were on the new server already, under other names:
+
+%s
+`
+
 const demoOutro = `
 To move a real account, put the two passwords into the environment, where other
 users of this machine do not see them, and look before you leap:
@@ -65,7 +72,7 @@ func demonstrate(ctx context.Context, sys system, opt *options) int {
 	var rows [][]string
 	total := 0
 	for _, box := range source.Mailboxes() {
-		rows = append(rows, []string{box.Name(), count(box.Len()), strings.Join(box.Attrs(), " ")})
+		rows = append(rows, []string{box.Name(), number(box.Len(), "message"), strings.Join(box.Attrs(), " ")})
 		total += box.Len()
 	}
 	tell("%s\n", listing(rows))
@@ -93,8 +100,7 @@ func demonstrate(ctx context.Context, sys system, opt *options) int {
 		number(second.Copied, "message"), count(second.Skipped), number(int(second.RoundTrips), "round trip"))
 
 	same, where := compareDemo(source, target, oldNaming, newNaming)
-	tell("The proof: both servers were compared behind the program's back. %s of %s\nare the same, octet by octet, with their flags and dates, in:\n\n%s\n",
-		count(same), number(total, "message"), listing(where))
+	tell(demoProof, count(same), number(total, "message"), listing(where))
 
 	tell("The report of the first pass, as every run prints it:\n\n")
 	status := report(sys, opt, first, nil)

@@ -69,7 +69,7 @@ func main() {
 // run is the program. It returns the exit status.
 func run(ctx context.Context, sys system) int {
 	opt, err := parse(sys.args, sys.env)
-	if sys.terminal = sys.terminal && err == nil && !opt.verbose; !sys.terminal {
+	if sys.terminal = sys.terminal && err == nil && !opt.verbose && !opt.dryRun; !sys.terminal {
 		sys.stderr = &lineWriter{w: sys.stderr}
 	}
 	switch {

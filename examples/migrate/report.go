@@ -156,7 +156,7 @@ func text(opt *options, res *mailsync.Result, err error) string {
 		return b.String()
 	}
 	row := func(name, value, remark string) {
-		fmt.Fprintf(&b, "  %-18s %12s   %s\n", name, value, remark)
+		b.WriteString(strings.TrimRight(fmt.Sprintf("  %-18s %12s   %s", name, value, remark), " ") + "\n")
 	}
 	some := func(name string, n int, remark string) {
 		if n > 0 {

@@ -197,7 +197,8 @@ func TestUnits(t *testing.T) {
 		require.Equal(t, want, span(d))
 	}
 	require.Equal(t, "1 folder", number(1, "folder"))
-	require.Equal(t, "0.3 s", elapsed(0.31))
+	require.Equal(t, "31 ms", elapsed(0.0312))
+	require.Equal(t, "7.3 s", elapsed(7.31))
 	require.Equal(t, "1m05s", elapsed(65))
 	require.Equal(t, "a b \ufffd[31m \ufffd", clean("a\nb\t\x1b[31m \xff\n"))
 }

@@ -49,7 +49,10 @@ func size(octets int64) string {
 
 // elapsed is a time in seconds, rounded to what one cares for.
 func elapsed(seconds float64) string {
-	if seconds < 10 {
+	switch {
+	case seconds < 1:
+		return fmt.Sprintf("%.0f ms", seconds*1000)
+	case seconds < 10:
 		return fmt.Sprintf("%.1f s", seconds)
 	}
 	return span(time.Duration(seconds * float64(time.Second)))
