@@ -113,7 +113,7 @@ func (b *bars) progress(p mailsync.Progress) {
 	line := b.folder(p.Mailbox)
 	b.tally.progress(p)
 	done, all := b.tally.messages()
-	b.tell(line, count(p.Messages)+"/"+count(p.TotalMessages)+", "+size(p.Bytes)+" of "+size(p.TotalBytes))
+	b.tell(line, count(p.Messages)+"/"+count(p.TotalMessages)+", "+octets(p.Bytes, p.TotalBytes))
 	b.tell(b.account, count(done)+"/"+count(all)+", "+b.tally.speed())
 	line.set(p.Messages, p.TotalMessages)
 	b.account.set(done, all)

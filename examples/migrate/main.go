@@ -219,8 +219,8 @@ func obey(ctx context.Context, signals <-chan os.Signal, say func(string), drain
 				return
 			case <-signals:
 			}
-			say("stopping: what is under way is finished and recorded; interrupt again to stop at once")
 			drain()
+			say("stopping: what is under way is finished and recorded; interrupt again to stop at once")
 		}
 		select {
 		case <-ctx.Done():

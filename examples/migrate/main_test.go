@@ -145,7 +145,7 @@ func TestWrongPassword(t *testing.T) {
 	r.fill("INBOX", 1)
 	r.source.AddUser("ada", "another")
 	out := r.run().want(exitAuth).says("log in", `"ada"`, r.address(r.from), "password")
-	require.Contains(t, out.stdout, "nothing was moved")
+	require.Contains(t, out.stdout, "this run moved nothing")
 	require.Less(t, r.source.Stats().Commands["LOGIN"]+r.source.Stats().Commands["AUTHENTICATE"], int64(3), "a wrong password is not tried again")
 }
 
@@ -323,14 +323,13 @@ func TestFirstSignalDrains(t *testing.T) {
 	go func() {
 		<-reached
 		r.signals <- os.Interrupt
-		for len(r.signals) > 0 {
-			time.Sleep(time.Millisecond)
-		}
-		time.Sleep(50 * time.Millisecond) // until Drain has been called
-		release()
 	}()
+	r.onStderr = func(text string) {
+		if strings.Contains(text, "interrupt again to stop at once") {
+			release()
+		}
+	}
 	out := r.run("-json", "-connections", "1").want(exitStopped).says("stopped on request", "resumes")
-	require.Contains(t, out.stderr, "interrupt again to stop at once")
 	copied := int(out.json()["copied"].(float64))
 	require.Positive(t, copied, "what was under way is finished")
 	require.LessOrEqual(t, copied, 100, "nothing new is begun")

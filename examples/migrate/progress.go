@@ -71,7 +71,7 @@ func (t *tally) messages() (done, all int) {
 // speed returns octets, rate and time left in words.
 func (t *tally) speed() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s of %s", size(t.last.AccountBytes), size(t.last.AccountTotalBytes))
+	b.WriteString(octets(t.last.AccountBytes, t.last.AccountTotalBytes))
 	if t.unopened > 0 {
 		b.WriteString(" or more")
 	}
@@ -86,6 +86,15 @@ func (t *tally) speed() string {
 		b.WriteString(span(t.last.Left) + " left")
 	}
 	return b.String()
+}
+
+// octets returns so many of so many. The total is not always known, and may
+// turn out to be too small: sizes are what servers say.
+func octets(done, all int64) string {
+	if all < done {
+		return size(done)
+	}
+	return size(done) + " of " + size(all)
 }
 
 // lines is progress where nothing can be drawn: what is worth a line gets one,

@@ -152,7 +152,7 @@ func text(opt *options, res *mailsync.Result, err error) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s\n  -> %s\n\n", clean(res.From), clean(res.To))
 	if res.Mailboxes == 0 && err != nil {
-		b.WriteString("  nothing was moved\n")
+		b.WriteString("  this run moved nothing\n")
 		return b.String()
 	}
 	row := func(name, value, remark string) {

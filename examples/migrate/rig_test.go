@@ -42,6 +42,7 @@ type rig struct {
 	env            map[string]string
 	signals        chan os.Signal
 	terminal       bool
+	onStderr       func(text string) // told of each write
 }
 
 // newRig starts two servers of different habits.
@@ -111,6 +112,7 @@ func (r *rig) run(args ...string) outcome {
 func (r *rig) start(args ...string) outcome {
 	r.t.Helper()
 	var stdout, stderr buffer
+	stderr.told = r.onStderr
 	status := run(context.Background(), system{
 		args: args, env: func(name string) string { return r.env[name] },
 		stdout: &stdout, stderr: &stderr, terminal: r.terminal, signals: r.signals,
@@ -132,11 +134,15 @@ func (r *rig) start(args ...string) outcome {
 
 // buffer is a bytes.Buffer for several goroutines.
 type buffer struct {
-	mu sync.Mutex // protects b
-	b  bytes.Buffer
+	told func(string)
+	mu   sync.Mutex // protects b
+	b    bytes.Buffer
 }
 
 func (b *buffer) Write(p []byte) (int, error) {
+	if b.told != nil {
+		b.told(string(p))
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.b.Write(p)
