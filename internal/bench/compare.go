@@ -1,5 +1,4 @@
-// Comparing two accounts of the server in this process, without a protocol in
-// between: a million messages take a second or two.
+// Comparing accounts otherwise than the oracle does.
 
 package bench
 
@@ -10,10 +9,13 @@ import (
 
 	"github.com/mailhaul/mailhaul"
 	"github.com/mailhaul/mailhaul/internal/imapserver"
+	"github.com/mailhaul/mailhaul/internal/oracle"
 )
 
 // compareUsers says how the copy differs from the original: in folders, roles,
-// subscriptions, and in the octets, dates, flags and order of messages.
+// subscriptions, and in the octets, dates, flags and order of messages. Both
+// are on servers of this process, and no protocol is in between, so that a
+// million messages take a second or two.
 func compareUsers(from, to *imapserver.User) []string {
 	const most = 20
 	var diffs []string
@@ -56,6 +58,35 @@ func compareUsers(from, to *imapserver.User) []string {
 		}
 	}
 	return diffs
+}
+
+// compareSizes says how folders, and the dates and sizes of their messages,
+// differ, where each copy has grown by so many octets.
+func compareSizes(src, dst *oracle.Account, added int64) []string {
+	var diffs []string
+	for _, s := range src.Mailboxes {
+		if s.NoSelect {
+			continue
+		}
+		d := dst.Find(s.Path...)
+		if d == nil {
+			diffs = append(diffs, fmt.Sprintf("folder %s: missing on the target", s.Name()))
+			continue
+		}
+		if want, got := datesAndSizes(s.Messages, added), datesAndSizes(d.Messages, 0); !slices.Equal(want, got) {
+			diffs = append(diffs, fmt.Sprintf("folder %s: the dates and sizes of %d messages are not those of the %d on the target", s.Name(), len(want), len(got)))
+		}
+	}
+	return diffs
+}
+
+func datesAndSizes(messages []oracle.Message, added int64) [][2]int64 {
+	var all [][2]int64
+	for _, m := range messages {
+		all = append(all, [2]int64{m.Date.Unix(), m.Size + added})
+	}
+	slices.SortFunc(all, func(a, b [2]int64) int { return slices.Compare(a[:], b[:]) })
+	return all
 }
 
 func differ(a, b imapserver.Message) string {

@@ -151,7 +151,14 @@ func (l *Lab) Count(u User) (t Total, err error) {
 // Compare says how two accounts differ. The mail of from must not have changed
 // since it was first compared.
 func (l *Lab) Compare(from, to User) (differences []string, err error) {
-	err = l.client.Call("Lab.Compare", CompareArgs{from, to}, &differences)
+	err = l.client.Call("Lab.Compare", CompareArgs{From: from, To: to}, &differences)
+	return differences, err
+}
+
+// CompareSizes is Compare for a tool that adds so many octets to each message:
+// folders, and the dates and sizes of their messages in any order.
+func (l *Lab) CompareSizes(from, to User, added int) (differences []string, err error) {
+	err = l.client.Call("Lab.Compare", CompareArgs{From: from, To: to, Added: added}, &differences)
 	return differences, err
 }
 
