@@ -1,0 +1,248 @@
+package imapx
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/mailhaul/mailhaul"
+)
+
+// Client is an IMAP account: a [mailhaul.Source] and a [mailhaul.Target]. It is
+// safe for concurrent use. It opens connections as they are needed, keeps them
+// for the next use, and never retries anything.
+type Client struct {
+	cfg    Config
+	pool   *pool
+	meter  meter
+	facts  facts
+	number atomic.Int64 // of connections made
+}
+
+var (
+	_ mailhaul.Source        = (*Client)(nil)
+	_ mailhaul.Target        = (*Client)(nil)
+	_ mailhaul.QuotaTeller   = (*Client)(nil)
+	_ mailhaul.AppendLimiter = (*Client)(nil)
+	_ mailhaul.SettleTimer   = (*Client)(nil)
+	_ mailhaul.Meter         = (*Client)(nil)
+	_ mailhaul.Reader        = (*Reader)(nil)
+	_ mailhaul.Writer        = (*Writer)(nil)
+)
+
+// New returns a Client. It connects to nothing yet. An error names all
+// mistakes in the configuration.
+func New(cfg Config) (*Client, error) {
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	cl := &Client{cfg: cfg.withDefaults()}
+	cl.pool = newPool(cl.cfg.Connections, cl.connect)
+	return cl, nil
+}
+
+// connect opens a connection and logs in.
+func (cl *Client) connect(ctx context.Context, p *pool) (*conn, error) {
+	raw, nc, err := dial(ctx, &cl.cfg, &cl.meter)
+	if err != nil {
+		return nil, err
+	}
+	c := newConn(&cl.cfg, &cl.meter, cl.number.Add(1), raw, nc)
+	if !p.enter(c) {
+		c.Close()
+		return nil, mailhaul.ErrClosed
+	}
+	if err := c.establish(ctx, cl.facts.names()); err != nil {
+		p.leave(c)
+		c.Close()
+		return nil, c.named(opGreeting, "", err)
+	}
+	cl.facts.learn(c)
+	cl.cfg.Logger.Debug("imap connection is logged in", slog.Int64("connection", c.number), slog.String("server", c.addr))
+	return c, nil
+}
+
+// with runs f on a connection of the pool.
+func (cl *Client) with(ctx context.Context, op, mailbox string, f func(*conn) error) error {
+	c, err := cl.pool.get(ctx, "")
+	if err != nil {
+		return cl.fault(op, mailbox, err)
+	}
+	err = f(c)
+	if err == nil || condOf(err) != 0 {
+		cl.pool.put(c) // a refusal leaves the connection as it was
+	} else if errors.Is(err, mailhaul.ErrUnsupported) {
+		cl.pool.put(c)
+		return err
+	} else {
+		cl.pool.discard(c)
+	}
+	return c.named(op, mailbox, err)
+}
+
+// fault is the error for something that kept op from having a connection.
+func (cl *Client) fault(op, mailbox string, err error) error {
+	if _, ok := errors.AsType[*mailhaul.Error](err); ok {
+		return err
+	}
+	e := &mailhaul.Error{
+		Op: verb(op), Server: cl.cfg.Server.Addr(), Account: cl.Account().User, Mailbox: mailbox,
+		Kind: mailhaul.Transient, Scope: mailhaul.ScopeConnection, Err: err,
+	}
+	if errors.Is(err, mailhaul.ErrClosed) {
+		e.Kind, e.Scope = mailhaul.Permanent, mailhaul.ScopeAccount
+	}
+	return e
+}
+
+// Account implements [mailhaul.Source].
+func (cl *Client) Account() mailhaul.Account { return cl.cfg.Server.Account() }
+
+// Close logs out, ends every connection, those of open Readers and Writers
+// too, and returns when nothing runs any more. It may be called more than once.
+func (cl *Client) Close() error {
+	cl.pool.close()
+	return nil
+}
+
+// Traffic implements [mailhaul.Meter]. A connection's greeting counts as a
+// round trip, and so does each literal that the server has to ask for.
+func (cl *Client) Traffic() mailhaul.Traffic {
+	return mailhaul.Traffic{
+		RoundTrips:  cl.meter.roundTrips.Load(),
+		BytesIn:     cl.meter.in.Load(),
+		BytesOut:    cl.meter.out.Load(),
+		Commands:    cl.meter.commands.Load(),
+		Connections: cl.meter.connections.Load(),
+	}
+}
+
+// SettleTime implements [mailhaul.SettleTimer]. It knows Dovecot and Cyrus,
+// once a connection to the server has been made.
+func (cl *Client) SettleTime() (d time.Duration, known bool) {
+	d = cl.facts.quirks().settle
+	return d, d > 0
+}
+
+// OpenReader implements [mailhaul.Source]: it opens the mailbox with EXAMINE.
+func (cl *Client) OpenReader(ctx context.Context, m mailhaul.Mailbox) (mailhaul.Reader, error) {
+	c, err := cl.pool.get(ctx, m.Wire)
+	if err != nil {
+		return nil, cl.fault(opExamine, m.Name, err)
+	}
+	o, err := c.open(ctx, m, false)
+	if err != nil {
+		cl.giveBack(c, err)
+		return nil, c.named(opExamine, m.Name, err)
+	}
+	return &Reader{client: cl, c: c, box: m, status: o.status}, nil
+}
+
+// giveBack returns a connection after an error.
+func (cl *Client) giveBack(c *conn, err error) {
+	if condOf(err) != 0 {
+		cl.pool.put(c)
+	} else {
+		cl.pool.discard(c)
+	}
+}
+
+// OpenWriter implements [mailhaul.Target]: it opens the mailbox with SELECT. No
+// other connection of the Client has the mailbox selected then.
+func (cl *Client) OpenWriter(ctx context.Context, m mailhaul.Mailbox) (mailhaul.Writer, error) {
+	c, err := cl.pool.get(ctx, m.Wire)
+	if err != nil {
+		return nil, cl.fault(opSelect, m.Name, err)
+	}
+	w, err := cl.openWriter(ctx, c, m)
+	if err != nil {
+		cl.giveBack(c, err)
+		return nil, c.named(opSelect, m.Name, err)
+	}
+	return w, nil
+}
+
+func (cl *Client) openWriter(ctx context.Context, c *conn, m mailhaul.Mailbox) (*Writer, error) {
+	// Identity drivers change the mailbox behind IMAP's back, which a session
+	// that has it selected would get in the way of.
+	for _, other := range cl.pool.takeSelected(m.Wire) {
+		if !other.unselect(ctx) {
+			other.fail(other.fault(opUnselect, mailhaul.Transient, mailhaul.ScopeConnection, mailhaul.ErrClosed))
+		}
+		cl.pool.park(other)
+	}
+	limit, err := c.appendLimit(ctx, m.Wire)
+	if err != nil {
+		return nil, err
+	}
+	way, err := cl.way(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	o, err := c.open(ctx, m, true)
+	if err != nil {
+		return nil, err
+	}
+	return newWriter(cl, c, m, o, way, limit), nil
+}
+
+// fact is something that was found out about the server, for all connections.
+type fact uint8
+
+const (
+	noExtendedList    fact = 1 << iota // LIST … RETURN is refused
+	literalsSwallowed                  // the probe found LITERAL+ to be safe
+	literalsRun                        // the probe found it to be dangerous, or it failed
+	noMultiAppend                      // MULTIAPPEND was answered with BAD
+)
+
+// facts is what the connections of a Client have found out about its server.
+type facts struct {
+	mu     sync.Mutex // protects the fields below
+	known  fact
+	naming *namespaces
+	quirk  quirks
+}
+
+func (f *facts) get(x fact) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.known&x != 0
+}
+
+func (f *facts) set(x fact) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.known |= x
+}
+
+func (f *facts) names() *namespaces {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.naming
+}
+
+func (f *facts) setNames(n *namespaces) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.naming = n
+}
+
+func (f *facts) quirks() quirks {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.quirk
+}
+
+// learn keeps what a new connection has found out.
+func (f *facts) learn(c *conn) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.quirk = c.quirks
+	if c.namespace != nil {
+		f.naming = c.namespace
+	}
+}

@@ -1,0 +1,749 @@
+package imapx
+
+// A connection: its two goroutines, the table of the commands in flight, and
+// the routing of what the server sends.
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"log/slog"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/mailhaul/mailhaul"
+	"github.com/mailhaul/mailhaul/imapx/internal/wire"
+)
+
+// conn is one connection to a server, from its greeting on. Two goroutines
+// belong to it: one reads, routes what comes and completes commands; one writes
+// what is in the outbox. Whoever issues a command does so on a goroutine of his
+// own, and gets the untagged responses that he wants on the one that reads.
+//
+// A conn ends once, by fail, for whatever reason; everything that waits on it
+// ends with it. It is never revived.
+type conn struct {
+	cfg    *Config
+	meter  *meter
+	number int64 // for the trace
+	addr   string
+	user   string
+
+	link   *link
+	out    *outbox
+	framer *wire.Framer
+	parser *wire.Parser
+	wire   wire.Limits
+
+	dead chan struct{} // closed by fail
+	wg   sync.WaitGroup
+
+	mu        sync.Mutex // protects the fields below; held for moments only
+	err       error      // why the connection ended
+	prefix    string     // of tags
+	tags      uint64     // given out
+	table     map[string]*command
+	wanting   []*command // those in the table that want untagged responses, oldest first
+	bounded   []gate     // queues that make the reading goroutine wait
+	awaited   chan string
+	bye       *wire.Status
+	exists    uint32   // messages in the selected mailbox
+	hidden    []string // credentials that may be on the wire now
+	phaseName string   // opGreeting, opLogin, and then ""
+
+	untagged atomic.Int64 // responses since the last command's end
+
+	greeting chan wire.Status // the first response, once
+
+	// Of the goroutine that reads:
+	greeted   bool
+	fetch     wire.Fetch
+	bodyOf    *download // who has taken the body of the response being read
+	malformed int
+	strays    int
+	afterBye  int
+
+	session // what is known since the log-in
+}
+
+// newConn takes over a network connection and starts to read from it.
+func newConn(cfg *Config, m *meter, number int64, raw, nc net.Conn) *conn {
+	c := &conn{
+		cfg: cfg, meter: m, number: number,
+		addr: cfg.Server.Addr(), user: cfg.Server.Account().User,
+		link:      newLink(raw, nc, cfg.ProgressTimeout, cfg.Limits.MinRate),
+		wire:      cfg.Limits.wire(),
+		dead:      make(chan struct{}),
+		greeting:  make(chan wire.Status, 1),
+		prefix:    newTagPrefix(),
+		table:     make(map[string]*command),
+		phaseName: opGreeting,
+	}
+	c.parser = wire.NewParser(c.wire)
+	c.framer = wire.NewFramer(c.link, c.wire, c.body)
+	c.out = newOutbox(c.link)
+	return c
+}
+
+// start starts the two goroutines.
+func (c *conn) start() {
+	c.wg.Go(c.read)
+	c.wg.Go(func() {
+		if err := c.out.run(c.dead); err != nil {
+			// A server that hangs up may have said why: the reading goroutine
+			// gets a moment to hear it.
+			moment := time.NewTimer(time.Second)
+			defer moment.Stop()
+			select {
+			case <-c.dead:
+			case <-moment.C:
+			}
+			c.fail(c.lost(err))
+		}
+	})
+}
+
+// newTagPrefix returns the letters that begin all tags of a connection. They
+// are random, so that no answer can be forged before the first command is
+// seen.
+func newTagPrefix() string {
+	var b [6]byte
+	_, _ = rand.Read(b[:]) // never fails
+	for i := range b {
+		b[i] = 'a' + b[i]%26
+	}
+	return string(b[:])
+}
+
+// fail ends the connection. Only the first call counts. The commands in flight
+// are ended by the goroutine that reads, so that nothing of theirs is touched
+// by two.
+func (c *conn) fail(err error) {
+	c.mu.Lock()
+	if c.err != nil {
+		c.mu.Unlock()
+		return
+	}
+	c.err = err
+	c.mu.Unlock()
+
+	close(c.dead)
+	c.link.Close()
+	c.cfg.Logger.Debug("imap connection ended", slog.Int64("connection", c.number), slog.Any("reason", err))
+}
+
+// endAll ends the commands in flight when the connection has ended.
+func (c *conn) endAll() {
+	c.mu.Lock()
+	err := c.err
+	table := c.table
+	c.table = make(map[string]*command)
+	c.wanting = nil
+	c.mu.Unlock()
+	for _, cmd := range table {
+		cmd.end(wire.Status{}, err)
+	}
+}
+
+// Close ends the connection and returns when its goroutines have ended.
+func (c *conn) Close() {
+	c.fail(c.fault("", mailhaul.Transient, mailhaul.ScopeConnection, mailhaul.ErrClosed))
+	c.wg.Wait()
+}
+
+// reason returns why the connection ended, or nil.
+func (c *conn) reason() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.err
+}
+
+// healthy reports whether the connection can serve another operation.
+func (c *conn) healthy() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.err == nil && c.bye == nil && len(c.table) == 0
+}
+
+func (c *conn) lastBye() *wire.Status {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.bye
+}
+
+// phase returns the command that an end of the connection answers, as far as
+// classify is concerned.
+func (c *conn) phase() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.phaseName
+}
+
+func (c *conn) setPhase(name string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.phaseName = name
+}
+
+// messages returns how many messages the selected mailbox has now.
+func (c *conn) messages() uint32 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.exists
+}
+
+// read reads and routes responses until the connection ends.
+func (c *conn) read() {
+	defer c.endAll()
+	for {
+		resp, err := c.framer.Next()
+		if err != nil {
+			c.fail(c.lost(err))
+			return
+		}
+		c.link.complete()
+		if c.cfg.Trace != nil {
+			c.trace(false, resp.Text())
+		}
+		if err := c.handle(resp); err != nil {
+			c.fail(err)
+			return
+		}
+	}
+}
+
+// greet takes the first response of the connection (RFC 9051 section 7.1).
+func (c *conn) greet(resp *wire.Response, s *wire.Scanner) error {
+	if resp.Search != nil || resp.Err != nil || s.Head().Kind != wire.StatusLine {
+		e := c.violation("the server does not greet as an IMAP server does: %s", wire.Quote(resp.Text()[:min(len(resp.Text()), 600)]))
+		e.Scope = mailhaul.ScopeServer
+		e.Hint = "check host, port and whether TLS is to be used from the start"
+		return e
+	}
+	st := s.Status()
+	if st.Cond != wire.OK && st.Cond != wire.PREAUTH {
+		return c.refused(opGreeting, st)
+	}
+	c.greeted = true
+	c.link.expect(-1)
+	c.greeting <- st
+	return nil
+}
+
+// maxAfterBye is how many responses are read after a BYE, and byeTime for how
+// long.
+const (
+	maxAfterBye = 1000
+	byeTime     = 10 * time.Second
+)
+
+// handle routes one response. An error ends the connection.
+func (c *conn) handle(resp *wire.Response) error {
+	s := resp.Scan(c.wire)
+	if !c.greeted {
+		return c.greet(resp, &s)
+	}
+	if resp.Search == nil && resp.Err == nil {
+		head := s.Head()
+		switch head.Kind {
+		case wire.Tagged:
+			return c.tagged(string(head.Tag), s.Status())
+		case wire.Continuation:
+			c.continuation(string(s.ContinuationText()))
+		case wire.Malformed:
+			c.complain(resp, wire.ErrSyntax)
+		default:
+			if err := c.route(resp, head, &s); err != nil {
+				return err
+			}
+		}
+	} else if resp.Err != nil {
+		c.complain(resp, resp.Err)
+	} else if resp.Search.Malformed {
+		c.complain(resp, wire.ErrSyntax)
+		c.dispatch(resp.Search)
+	} else {
+		c.dispatch(resp.Search)
+	}
+	if n := c.untagged.Add(1); n > int64(c.cfg.Limits.MaxResponses) {
+		return c.violation("more than %d untagged responses without the end of a command", c.cfg.Limits.MaxResponses)
+	}
+	if c.lastBye() != nil {
+		if c.afterBye++; c.afterBye > maxAfterBye {
+			return c.lost(nil)
+		}
+	}
+	return nil
+}
+
+// What commands get to see besides pointers to what package wire parses.
+type (
+	capabilityEvent []string
+	flagsEvent      []mailhaul.Flag
+	existsEvent     uint32
+	expungeEvent    uint32
+	idEvent         map[string]string
+	listEvent       struct {
+		wire.List
+		lsub bool
+	}
+	quotaRootEvent []string
+	quotaEvent     []wire.QuotaResource
+)
+
+// route parses an untagged response and hands it to the command that wants it.
+// One that cannot be parsed costs itself only.
+func (c *conn) route(resp *wire.Response, head wire.Head, s *wire.Scanner) error {
+	var event any
+	var err error
+	switch {
+	case head.Kind == wire.StatusLine:
+		st := s.Status()
+		if st.Cond == wire.BYE {
+			c.goodBye(st)
+		}
+		event = &st
+	case head.Kind == wire.Numbered:
+		switch {
+		case head.Is("FETCH"):
+			err = c.parser.Fetch(s, head.Num, &c.fetch)
+			if err == nil || c.fetch.Items != 0 {
+				c.routeFetch()
+			}
+			if err != nil {
+				c.complain(resp, err)
+			}
+			return nil
+		case head.Is("EXISTS"):
+			c.mu.Lock()
+			c.exists = head.Num
+			c.mu.Unlock()
+			event = existsEvent(head.Num)
+		case head.Is("EXPUNGE"):
+			c.mu.Lock()
+			c.exists = max(c.exists, 1) - 1
+			c.mu.Unlock()
+			event = expungeEvent(head.Num)
+		default: // RECENT, and whatever comes
+			return nil
+		}
+	case head.Is("CAPABILITY"):
+		event = capabilityEvent(s.Words())
+	case head.Is("FLAGS"):
+		if flags, ok := c.parser.Flags(s); ok {
+			event = flagsEvent(flags)
+		}
+	case head.Is("LIST"), head.Is("LSUB"), head.Is("XLIST"):
+		var l listEvent
+		l.List, err = s.List()
+		l.lsub = head.Is("LSUB")
+		event = &l
+	case head.Is("STATUS"):
+		var m wire.MailboxStatus
+		m, err = s.MailboxStatus()
+		event = &m
+	case head.Is("NAMESPACE"):
+		var ns wire.Namespace
+		ns, err = s.Namespace()
+		event = &ns
+	case head.Is("ID"):
+		var id map[string]string
+		id, err = s.ID()
+		event = idEvent(id)
+	case head.Is("QUOTAROOT"):
+		var roots []string
+		roots, err = s.QuotaRoots()
+		event = quotaRootEvent(roots)
+	case head.Is("QUOTA"):
+		var q []wire.QuotaResource
+		_, q, err = s.Quota()
+		event = quotaEvent(q)
+	default: // ENABLED, VANISHED, METADATA, and whatever comes
+		return nil
+	}
+	if err != nil {
+		c.complain(resp, err)
+		return nil
+	}
+	if event != nil {
+		c.dispatch(event)
+	}
+	return nil
+}
+
+// goodBye notes that the server is about to end the connection.
+func (c *conn) goodBye(st wire.Status) {
+	c.mu.Lock()
+	first := c.bye == nil
+	if first {
+		c.bye = &st
+	}
+	c.mu.Unlock()
+	if first {
+		c.link.limit(byeTime)
+	}
+}
+
+// dispatch offers an event to the commands in flight, the oldest first, until
+// one takes it.
+func (c *conn) dispatch(event any) bool {
+	c.mu.Lock()
+	wanting := c.wanting
+	c.mu.Unlock()
+	for _, cmd := range wanting {
+		if cmd.wants(event) {
+			return true
+		}
+	}
+	return false
+}
+
+// routeFetch hands the FETCH response in c.fetch on.
+func (c *conn) routeFetch() {
+	if c.dispatch(&c.fetch) {
+		return
+	}
+	if b, ok := c.fetch.Body.(mailhaul.Body); ok {
+		b.Release()
+	}
+}
+
+// continuation hands the server's "go ahead" to whoever waits for it.
+func (c *conn) continuation(text string) {
+	c.mu.Lock()
+	awaited := c.awaited
+	c.awaited = nil
+	c.mu.Unlock()
+	if awaited == nil {
+		if c.strays++; c.strays == 1 {
+			c.cfg.Logger.Warn("imap server asks for octets that nobody wants to send", slog.String("server", c.addr))
+		}
+		return
+	}
+	awaited <- text // has room for one
+}
+
+// tagged completes a command.
+func (c *conn) tagged(tag string, st wire.Status) error {
+	c.untagged.Store(0)
+	_, started := c.out.positions()
+	c.mu.Lock()
+	cmd := c.table[tag]
+	early := cmd != nil && started <= cmd.at
+	due := cmd != nil && cmd.due
+	if cmd != nil && !early {
+		delete(c.table, tag)
+		if cmd.wants != nil {
+			if i := slices.Index(c.wanting, cmd); i >= 0 {
+				c.wanting = slices.Concat(c.wanting[:i], c.wanting[i+1:]) // dispatch may be reading the old one
+			}
+		}
+	}
+	c.mu.Unlock()
+	switch {
+	case cmd == nil:
+		return c.violation("the server answered a command that was never given, with the tag %s", wire.Quote(tag))
+	case early:
+		return c.violation("the server answered a command before it was sent")
+	}
+	if cmd.upgrade != nil && st.Cond == wire.OK {
+		if err := cmd.upgrade(); err != nil {
+			c.fail(err)
+			cmd.end(st, err)
+			return err
+		}
+	}
+	if due {
+		c.link.expect(-1)
+	}
+	cmd.end(st, nil)
+	return nil
+}
+
+// complain reports a response that could not be used. The first few are
+// logged.
+func (c *conn) complain(resp *wire.Response, err error) {
+	if c.malformed++; c.malformed <= 10 {
+		c.cfg.Logger.Warn("imap response passed over", slog.String("server", c.addr), slog.Any("reason", err),
+			slog.String("response", wire.Quote(c.redact(string(resp.Text()[:min(len(resp.Text()), 600)])))))
+	}
+}
+
+// trace shows one or more lines to Config.Trace.
+func (c *conn) trace(sent bool, text []byte) {
+	if c.cfg.Trace == nil {
+		return
+	}
+	line := strings.TrimRight(string(text[:min(len(text), 4096)]), "\r\n")
+	c.cfg.Trace(TraceLine{Connection: c.number, Sent: sent, Text: c.redact(line)})
+}
+
+// hide makes a credential invisible in traces, logs and errors: as it is, as a
+// quoted string, and in base64.
+func (c *conn) hide(secret string) {
+	if secret == "" {
+		return
+	}
+	quoted := strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(secret)
+	encoded := base64.StdEncoding.EncodeToString([]byte(secret))
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.hidden = append(c.hidden, secret, quoted, encoded)
+}
+
+const hiddenText = "[hidden]"
+
+// redact removes what was hidden from text.
+func (c *conn) redact(text string) string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, h := range c.hidden {
+		text = strings.ReplaceAll(text, h, hiddenText)
+	}
+	return text
+}
+
+// A command is one tagged command in flight.
+type command struct {
+	op  string
+	tag string
+	enc wire.Encoder
+
+	// wants is called for each untagged response on the goroutine that reads,
+	// and returns whether the response was for this command. What it wrote may
+	// be read when done is closed. It must not block, unless it is meant to
+	// hold the connection up.
+	wants func(event any) bool
+
+	// finished, if set, is called once with the command's end, before done is
+	// closed.
+	finished func(st wire.Status, err error)
+
+	// upgrade, if set, is called on the goroutine that reads when the server
+	// has answered OK.
+	upgrade func() error
+
+	gate   gate // the queue that the command fills, if it is bounded
+	hidden bool // holds credentials
+
+	at    int64         // position of the first octet
+	due   bool          // conn.mu: the server's answer is awaited
+	whole atomic.Int64  // position behind the last octet of the last literal; 0: not there yet
+	done  chan struct{} // closed when the command has ended
+
+	// Valid when done is closed:
+	status wire.Status
+	err    error // why there is no status
+}
+
+// end completes the command. It is called once.
+func (cmd *command) end(st wire.Status, err error) {
+	cmd.status, cmd.err = st, err
+	if cmd.finished != nil {
+		cmd.finished(st, err)
+	}
+	close(cmd.done)
+}
+
+// ended reports whether the command has ended.
+func (cmd *command) ended() bool {
+	select {
+	case <-cmd.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// command returns a new command with its tag written.
+func (c *conn) command(op, name string) *command {
+	c.mu.Lock()
+	c.tags++
+	tag := c.prefix + strconv.FormatUint(c.tags, 10)
+	c.mu.Unlock()
+	cmd := &command{op: op, tag: tag, done: make(chan struct{})}
+	cmd.enc.Raw(tag).SP().Raw(name)
+	return cmd
+}
+
+// register enters a command into the table, at the position where its first
+// octet will be. due says that the server will have all of it soon, so that its
+// answer can be awaited; otherwise expect says that later.
+func (c *conn) register(cmd *command, at int64, due bool) error {
+	c.mu.Lock()
+	if c.err != nil {
+		err := c.err
+		c.mu.Unlock()
+		return err
+	}
+	if len(c.table) == 0 {
+		c.meter.roundTrips.Add(1)
+	}
+	cmd.at, cmd.due = at, due
+	c.table[cmd.tag] = cmd
+	if cmd.wants != nil {
+		c.wanting = append(slices.Clip(c.wanting), cmd)
+	}
+	var others []gate
+	for _, g := range c.bounded {
+		if g != cmd.gate {
+			others = append(others, g)
+		}
+	}
+	c.mu.Unlock()
+	for _, g := range others {
+		g.open() // whoever waits for cmd may be the one who empties the queue
+	}
+	c.meter.commands.Add(1)
+	if due {
+		c.link.expect(1)
+	}
+	return nil
+}
+
+// expect says that the server has all of a command and its answer is awaited,
+// unless that has come already.
+func (c *conn) expect(cmd *command) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.table[cmd.tag] == cmd && !cmd.due {
+		cmd.due = true
+		c.link.expect(1)
+	}
+}
+
+// send ends the command's line and sends it. It returns without waiting for
+// anything but the server's leave to send what has to be a literal.
+func (c *conn) send(ctx context.Context, cmd *command) error {
+	cmd.enc.CRLF()
+	if err := cmd.enc.Err(); err != nil {
+		return err
+	}
+	parts := cmd.enc.Parts()
+	queued, _ := c.out.positions()
+	if err := c.register(cmd, queued, true); err != nil {
+		return err
+	}
+	for i, part := range parts {
+		var awaited chan string
+		if i < len(parts)-1 {
+			awaited = c.await()
+		}
+		if c.cfg.Trace != nil {
+			c.traceCommand(cmd, part, i)
+		}
+		c.out.put(part)
+		if awaited == nil {
+			break
+		}
+		if _, err := c.proceed(ctx, cmd, awaited); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *conn) traceCommand(cmd *command, part []byte, i int) {
+	if cmd.hidden {
+		part = []byte(hiddenText)
+		if i == 0 {
+			part = []byte(cmd.tag + " " + strings.ToUpper(cmd.op) + " " + hiddenText)
+		}
+	}
+	c.trace(true, part)
+}
+
+// await says that the next continuation request will be waited for. It is
+// called before the octets that provoke it are sent.
+func (c *conn) await() chan string {
+	awaited := make(chan string, 1)
+	c.mu.Lock()
+	c.awaited = awaited
+	if len(c.table) == 1 {
+		c.meter.roundTrips.Add(1)
+	}
+	c.mu.Unlock()
+	return awaited
+}
+
+// errRefused is returned where the server ended a command that waited for its
+// leave to go on.
+var errRefused = &refusal{wire.Status{Cond: wire.NO}}
+
+// proceed waits for the continuation request. When the server ends the command
+// instead, the error is errRefused.
+func (c *conn) proceed(ctx context.Context, cmd *command, awaited chan string) (text string, err error) {
+	select {
+	case text = <-awaited:
+		return text, nil
+	default:
+	}
+	select {
+	case text = <-awaited:
+		return text, nil
+	case <-cmd.done:
+		c.mu.Lock()
+		if c.awaited == awaited {
+			c.awaited = nil
+		}
+		c.mu.Unlock()
+		if cmd.err != nil {
+			return "", cmd.err
+		}
+		return "", errRefused
+	case <-c.dead:
+		return "", c.reason()
+	case <-ctx.Done():
+		err := c.cancelled(ctx)
+		c.fail(err)
+		return "", err
+	}
+}
+
+// wait waits for the command's end. The end of ctx ends the connection: there
+// is no other way to take a command back.
+func (c *conn) wait(ctx context.Context, cmd *command) (wire.Status, error) {
+	select {
+	case <-cmd.done:
+		return cmd.status, cmd.err
+	default:
+	}
+	select {
+	case <-cmd.done:
+		return cmd.status, cmd.err
+	case <-c.dead:
+		return wire.Status{}, c.reason()
+	case <-ctx.Done():
+		err := c.cancelled(ctx)
+		c.fail(err)
+		return wire.Status{}, err
+	}
+}
+
+// run sends a command and waits for its end. A refusal is an error.
+func (c *conn) run(ctx context.Context, cmd *command) (wire.Status, error) {
+	if err := ctx.Err(); err != nil {
+		return wire.Status{}, c.cancelled(ctx)
+	}
+	if err := c.send(ctx, cmd); err != nil && err != error(errRefused) {
+		return wire.Status{}, err
+	}
+	return c.result(ctx, cmd)
+}
+
+// result waits for the end of a command that was sent. A refusal is an error.
+func (c *conn) result(ctx context.Context, cmd *command) (wire.Status, error) {
+	st, err := c.wait(ctx, cmd)
+	if err != nil {
+		return st, err
+	}
+	if st.Cond != wire.OK {
+		return st, c.refused(cmd.op, st)
+	}
+	return st, nil
+}

@@ -1,0 +1,553 @@
+package imapx
+
+// FETCH, in its two uses: what messages are, and their bodies.
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"slices"
+	"sync"
+
+	"github.com/mailhaul/mailhaul"
+	"github.com/mailhaul/mailhaul/imapx/internal/wire"
+)
+
+const (
+	// headerItem is the one header part that is asked for, and the only
+	// FETCH item besides the body that is a string of any length.
+	headerItem = "BODY.PEEK[HEADER.FIELDS (MESSAGE-ID DATE SUBJECT FROM)]"
+
+	// maxFetchSet is how many UIDs one FETCH spans, so that the number of its
+	// responses stays below any limit.
+	maxFetchSet = 1_000_000
+
+	// queueLength is how many messages of a listing wait for their consumer
+	// before the server has to.
+	queueLength = 4096
+)
+
+// arrivals remembers which UIDs have come, cheaply while they come in order.
+type arrivals struct {
+	inOrder mailhaul.UIDSet
+	others  map[mailhaul.UID]struct{}
+}
+
+// first reports whether the UID comes for the first time.
+func (a *arrivals) first(uid mailhaul.UID) bool {
+	if n := len(a.inOrder); n == 0 || uid > a.inOrder[n-1].Last {
+		a.inOrder.Add(uid)
+		return true
+	}
+	if a.seen(uid) {
+		return false
+	}
+	if a.others == nil {
+		a.others = make(map[mailhaul.UID]struct{})
+	}
+	a.others[uid] = struct{}{}
+	return true
+}
+
+func (a *arrivals) seen(uid mailhaul.UID) bool {
+	_, seen := a.others[uid]
+	return seen || a.inOrder.Contains(uid)
+}
+
+// fetching is what the FETCH commands of one sequence have in common: several
+// where the set is too long for one.
+type fetching struct {
+	c       *conn
+	set     mailhaul.UIDSet
+	arrived arrivals
+
+	mu      sync.Mutex // protects the fields below
+	pending int        // commands that have not ended
+	err     error      // the first refusal
+}
+
+// ended notes the end of one command and reports whether it was the last, and
+// with which error they all ended.
+func (f *fetching) ended(st wire.Status, err error) (last bool, all error) {
+	if err == nil {
+		if st.Cond != wire.OK {
+			err = f.c.refused(opFetch, st)
+		} else {
+			err = f.c.unmixed(opFetch, st)
+		}
+	}
+	return f.less(1, err)
+}
+
+// less says that n commands have ended, or were never sent.
+func (f *fetching) less(n int, err error) (last bool, all error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.pending -= n
+	if f.err == nil {
+		f.err = err
+	}
+	return f.pending == 0, f.err
+}
+
+// Messages.
+
+// listing is the FETCH behind Reader.Messages.
+type listing struct {
+	fetching
+	items   wire.Item // which make a message complete
+	q       *queue[mailhaul.Message]
+	partial map[uint32]*wire.Fetch // by sequence number: what came in several responses
+}
+
+// fetchItems returns the items to ask for, and which of them a message must
+// have to be complete.
+func fetchItems(fields mailhaul.Fields, modSeq bool) (text string, items wire.Item) {
+	text, items = "UID", wire.ItemUID
+	add := func(name string, item wire.Item) {
+		text += " " + name
+		items |= item
+	}
+	if fields&mailhaul.FieldFlags != 0 {
+		add("FLAGS", wire.ItemFlags)
+		if modSeq {
+			add("MODSEQ", 0) // some do not send it though they were asked
+		}
+	}
+	if fields&mailhaul.FieldSize != 0 {
+		add("RFC822.SIZE", wire.ItemSize)
+	}
+	if fields&mailhaul.FieldDate != 0 {
+		add("INTERNALDATE", wire.ItemDate)
+	}
+	if fields&mailhaul.FieldHeader != 0 {
+		add(headerItem, wire.ItemHeader)
+	}
+	return text, items
+}
+
+// list asks for the messages of the set. It returns without waiting.
+func (c *conn) list(ctx context.Context, set mailhaul.UIDSet, fields mailhaul.Fields, since mailhaul.ModSeq, modSeq bool) (*listing, error) {
+	text, items := fetchItems(fields, modSeq)
+	l := &listing{
+		fetching: fetching{c: c, set: set},
+		items:    items,
+		q:        newQueue[mailhaul.Message](queueLength, nil),
+	}
+	tail := " (" + text + ")"
+	if since > 0 && modSeq {
+		tail += fmt.Sprintf(" (CHANGEDSINCE %d)", since)
+	}
+	return l, c.sendFetch(ctx, &l.fetching, tail, l.q, l.wants, func(err error) {
+		l.flush()
+		c.unbound(l.q)
+		l.q.end(err)
+	})
+}
+
+// sendFetch sends as many FETCH commands as the set needs. end is called once,
+// when the last of them has ended. gate is the queue that they fill, where that
+// is bounded.
+func (c *conn) sendFetch(ctx context.Context, f *fetching, tail string, g gate, wants func(any) bool, end func(error)) error {
+	sets := wire.SplitSet(f.set, c.cfg.Limits.MaxCommand-len(tail)-32, maxFetchSet)
+	f.pending = len(sets)
+	if g != nil {
+		c.bound(g)
+	}
+	for i, set := range sets {
+		cmd := c.command(opFetch, "UID FETCH ")
+		cmd.enc.Set(set).Raw(tail)
+		cmd.wants, cmd.gate = wants, g
+		cmd.finished = func(st wire.Status, err error) {
+			if last, all := f.ended(st, err); last {
+				end(all)
+			}
+		}
+		if err := c.send(ctx, cmd); err != nil {
+			// The connection is gone; those that were sent end by themselves.
+			if last, _ := f.less(len(sets)-i, err); last {
+				end(err)
+			}
+			return err
+		}
+	}
+	return nil
+}
+
+// bound makes a queue known that holds the reading goroutine up when full.
+func (c *conn) bound(g gate) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.bounded = append(c.bounded, g)
+}
+
+func (c *conn) unbound(g gate) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.bounded = slices.DeleteFunc(c.bounded, func(x gate) bool { return x == g })
+}
+
+// wants takes the FETCH responses of the listing.
+func (l *listing) wants(event any) bool {
+	switch e := event.(type) {
+	case *wire.Fetch:
+		return l.take(e)
+	case expungeEvent:
+		// The sequence numbers behind it are other messages' now.
+		l.flush()
+	}
+	return false
+}
+
+// take takes one response. What a server says of a message may come in several,
+// in any order, and between them what it says unasked.
+func (l *listing) take(f *wire.Fetch) bool {
+	p := l.partial[f.Seq]
+	if f.UID != 0 && !l.set.Contains(f.UID) {
+		return false
+	}
+	if p == nil && f.Items&l.items == l.items {
+		l.yield(f)
+		return true
+	}
+	if f.UID == 0 && p == nil && f.Items&^(wire.ItemFlags|wire.ItemModSeq) == 0 {
+		return false // news of a message that may be any
+	}
+	if f.UID != 0 && l.arrived.seen(f.UID) {
+		return true // news of a message that is complete
+	}
+	if p == nil {
+		p = &wire.Fetch{}
+		if l.partial == nil {
+			l.partial = make(map[uint32]*wire.Fetch)
+		}
+		l.partial[f.Seq] = p
+	}
+	merge(p, f)
+	if p.Items&l.items == l.items {
+		delete(l.partial, f.Seq)
+		l.yield(p)
+	}
+	return true
+}
+
+// merge adds to p what f says.
+func merge(p, f *wire.Fetch) {
+	p.Seq = f.Seq
+	p.Items |= f.Items
+	if f.Items&wire.ItemUID != 0 {
+		p.UID = f.UID
+	}
+	if f.Items&wire.ItemFlags != 0 {
+		p.Flags = f.Flags
+	}
+	if f.Items&wire.ItemSize != 0 {
+		p.Size = f.Size
+	}
+	if f.Items&wire.ItemDate != 0 {
+		p.Date = f.Date
+	}
+	if f.Items&wire.ItemModSeq != 0 {
+		p.ModSeq = f.ModSeq
+	}
+	if f.Items&wire.ItemHeader != 0 {
+		p.Header = slices.Clone(f.Header)
+	}
+}
+
+func (l *listing) yield(f *wire.Fetch) {
+	if !l.arrived.first(f.UID) {
+		return
+	}
+	l.q.put(mailhaul.Message{
+		UID: f.UID, Size: f.Size, InternalDate: f.Date, Flags: f.Flags, ModSeq: f.ModSeq,
+		Header: slices.Clone(f.Header),
+	}, l.c.dead)
+}
+
+// flush yields what is not complete and will not be: a server that leaves an
+// item out has the message all the same.
+func (l *listing) flush() {
+	for seq, p := range l.partial {
+		delete(l.partial, seq)
+		asked := p.Items & l.items &^ (wire.ItemUID | wire.ItemFlags)
+		if p.UID != 0 && (asked != 0 || l.items&^(wire.ItemUID|wire.ItemFlags) == 0) {
+			l.yield(p)
+		}
+	}
+}
+
+// Bodies.
+
+// fetchedItem is one step of a sequence of bodies: a body, or the error of one.
+type fetchedItem struct {
+	fetched mailhaul.Fetched
+	err     error
+}
+
+// download is the FETCH behind Reader.Fetch.
+type download struct {
+	fetching
+	stream bool
+	q      *queue[fetchedItem]
+
+	// Of the reading goroutine: bodies whose UID is not known yet, and UIDs
+	// that came without a body, by sequence number.
+	held map[uint32]mailhaul.Body
+	uids map[uint32]mailhaul.UID
+}
+
+// maxRemembered bounds what is kept of responses that came without a body.
+const maxRemembered = 10_000
+
+// download asks for the bodies of the set. It returns without waiting.
+func (c *conn) download(ctx context.Context, set mailhaul.UIDSet, stream bool) (*download, error) {
+	d := &download{
+		fetching: fetching{c: c, set: set},
+		stream:   stream,
+		held:     make(map[uint32]mailhaul.Body),
+		uids:     make(map[uint32]mailhaul.UID),
+	}
+	d.q = newQueue(0, func(item fetchedItem) {
+		if item.fetched.Body != nil {
+			item.fetched.Body.Release()
+		}
+	})
+	return d, c.sendFetch(ctx, &d.fetching, " (UID BODY.PEEK[])", nil, d.wants, func(err error) {
+		d.dropHeld()
+		d.q.end(err)
+	})
+}
+
+// notBuffered stands for a body that could not be taken.
+type notBuffered struct{ err error }
+
+// bodyArrival is the event of a body that is about to come off the wire. What
+// the command makes of it is what it finds in the FETCH response afterwards.
+type bodyArrival struct {
+	seq  uint32
+	uid  mailhaul.UID // 0: not known yet
+	size int64
+	r    io.Reader
+
+	// What the command made of it.
+	value any
+	err   error // ends the connection
+}
+
+// body is the connection's wire.BodyFunc.
+func (c *conn) body(head *wire.Response, size int64, r io.Reader) (any, error) {
+	a := &bodyArrival{size: size, r: r}
+	a.seq, a.uid = c.parser.PeekUID(head)
+	c.dispatch(a)
+	return a.value, a.err
+}
+
+func (d *download) wants(event any) bool {
+	switch e := event.(type) {
+	case *bodyArrival:
+		return d.receive(e)
+	case *wire.Fetch:
+		return d.take(e)
+	case expungeEvent:
+		// The sequence numbers are other messages' now. What was held is not
+		// delivered, which costs another try.
+		d.dropHeld()
+	}
+	return false
+}
+
+// receive takes a body off the wire.
+func (d *download) receive(a *bodyArrival) bool {
+	uid := a.uid
+	if uid == 0 {
+		uid = d.uids[a.seq]
+	}
+	// Two sets may have a message in common; each gets it once.
+	single := len(d.set) == 1 && d.set[0].First == d.set[0].Last
+	if uid == 0 && single {
+		uid = d.set[0].First
+	}
+	if uid != 0 && (!d.set.Contains(uid) || d.arrived.seen(uid)) {
+		return false
+	}
+	d.c.bodyOf = d
+	limits := &d.c.cfg.Limits
+	switch {
+	case a.size > limits.MaxBody:
+		e := d.c.fault(opFetch, mailhaul.Permanent, mailhaul.ScopeMessage, fmt.Errorf("the message has %d octets", a.size))
+		e.Hint = "Limits.MaxBody bounds what is taken"
+		a.value = &notBuffered{e}
+	case d.stream && uid != 0:
+		d.hand(a, uid)
+	case a.size > limits.MaxBuffered:
+		b, err := spoolBody(a.r, a.size)
+		if disk, ok := errors.AsType[*spoolError](err); ok {
+			e := d.c.fault(opFetch, mailhaul.Transient, mailhaul.ScopeMessage, disk)
+			e.Hint = "see to the space in the folder for temporary files"
+			a.value = &notBuffered{e}
+		} else if err != nil {
+			a.err = err
+		} else {
+			a.value = b
+		}
+	default:
+		b, err := readBody(a.r, a.size)
+		if err != nil {
+			a.err = err
+		} else {
+			a.value = b
+		}
+	}
+	return true
+}
+
+// hand hands a body to the consumer as it comes, and waits until he has had it.
+func (d *download) hand(a *bodyArrival, uid mailhaul.UID) {
+	d.arrived.first(uid)
+	b := newStreamBody(d.c, uid, a.r, a.size)
+	a.value = b
+	d.q.put(fetchedItem{fetched: mailhaul.Fetched{UID: uid, Body: b}}, d.c.dead)
+	select {
+	case <-b.back:
+	case <-d.c.dead:
+		a.err = errDead // the consumer may still be reading
+	}
+}
+
+// take takes a complete FETCH response.
+func (d *download) take(f *wire.Fetch) bool {
+	if f.Body != nil && d.c.bodyOf != d {
+		return false
+	}
+	if b, ok := f.Body.(*streamBody); ok {
+		var err error
+		if f.UID != 0 && f.UID != b.uid {
+			err = d.c.named(opFetch, "", d.c.violation("the server sent UID %d where UID %d was asked for", f.UID, b.uid))
+		}
+		b.finish(err)
+		return true
+	}
+	uid := f.UID
+	if uid == 0 {
+		uid = d.uids[f.Seq]
+	}
+	if uid != 0 && (!d.set.Contains(uid) || d.arrived.seen(uid)) {
+		if f.Body == nil {
+			return false
+		}
+		// The UID behind the body is not one that is missing.
+		if b, ok := f.Body.(mailhaul.Body); ok {
+			b.Release()
+		}
+		return true
+	}
+	if failed, ok := f.Body.(*notBuffered); ok {
+		d.fail(uid, failed.err)
+		return true
+	}
+	body, _ := f.Body.(mailhaul.Body)
+	if f.Items&wire.ItemBody != 0 && f.Body == nil && f.BodyText != nil {
+		m, _ := readBody(bytes.NewReader(f.BodyText), int64(len(f.BodyText)))
+		body = m
+	}
+	switch {
+	case body == nil && uid == 0:
+		return false
+	case body == nil:
+		if b := d.held[f.Seq]; b != nil {
+			delete(d.held, f.Seq)
+			d.deliver(uid, b)
+		} else if len(d.uids) < maxRemembered {
+			d.uids[f.Seq] = uid
+		}
+	case uid == 0:
+		if b := d.held[f.Seq]; b != nil {
+			b.Release()
+		}
+		d.held[f.Seq] = body
+	default:
+		d.deliver(uid, body)
+	}
+	return true
+}
+
+func (d *download) deliver(uid mailhaul.UID, b mailhaul.Body) {
+	if !d.arrived.first(uid) {
+		b.Release()
+		return
+	}
+	d.q.put(fetchedItem{fetched: mailhaul.Fetched{UID: uid, Body: b}}, d.c.dead)
+}
+
+// fail yields the error of one message.
+func (d *download) fail(uid mailhaul.UID, err error) {
+	if e, ok := errors.AsType[*mailhaul.Error](err); ok {
+		e.UID = uid
+	}
+	if uid != 0 && !d.arrived.first(uid) {
+		return
+	}
+	d.q.put(fetchedItem{fetched: mailhaul.Fetched{UID: uid}, err: err}, d.c.dead)
+}
+
+func (d *download) dropHeld() {
+	for seq, b := range d.held {
+		delete(d.held, seq)
+		b.Release()
+	}
+	clear(d.uids)
+}
+
+// items turns a queue into a sequence that ends with the error of its end.
+// stop is called when the consumer wants no more.
+func items[T any](ctx context.Context, c *conn, mailbox string, q *queue[T], yield func(T) bool, failed func(error)) {
+	defer q.abandon()
+	var batch []T
+	for {
+		var err error
+		batch, err = q.take(ctx, batch)
+		if len(batch) == 0 {
+			if ctx.Err() != nil && err == ctx.Err() {
+				cancelled := c.cancelled(ctx)
+				c.fail(cancelled)
+				err = cancelled
+			}
+			if err != nil {
+				failed(c.named(opFetch, mailbox, err))
+			}
+			return
+		}
+		for i, v := range batch {
+			if !yield(v) {
+				if q.drop != nil {
+					for _, left := range batch[i+1:] {
+						q.drop(left)
+					}
+				}
+				return
+			}
+		}
+	}
+}
+
+// messageSeq is the sequence of a listing.
+func (l *listing) messageSeq(ctx context.Context, mailbox string) iter.Seq2[mailhaul.Message, error] {
+	return func(yield func(mailhaul.Message, error) bool) {
+		items(ctx, l.c, mailbox, l.q,
+			func(m mailhaul.Message) bool { return yield(m, nil) },
+			func(err error) { yield(mailhaul.Message{}, err) })
+	}
+}
+
+// bodySeq is the sequence of a download.
+func (d *download) bodySeq(ctx context.Context, mailbox string) iter.Seq2[mailhaul.Fetched, error] {
+	return func(yield func(mailhaul.Fetched, error) bool) {
+		items(ctx, d.c, mailbox, d.q,
+			func(f fetchedItem) bool { return yield(f.fetched, d.c.named(opFetch, mailbox, f.err)) },
+			func(err error) { yield(mailhaul.Fetched{}, err) })
+	}
+}

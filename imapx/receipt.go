@@ -1,0 +1,373 @@
+package imapx
+
+// What becomes of what was appended: answers, refusals, and the taking apart
+// of what was refused together.
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strconv"
+
+	"github.com/mailhaul/mailhaul"
+	"github.com/mailhaul/mailhaul/imapx/internal/wire"
+)
+
+// receipt implements [mailhaul.Receipt].
+type receipt struct {
+	w     *Writer
+	msgs  []*outgoing
+	units []*unit
+}
+
+// Wait implements [mailhaul.Receipt]. Where the server has refused several
+// messages at once it sends them again, one part after the other; the end of
+// ctx ends the connection then, as everywhere, but not while it only waits.
+func (r *receipt) Wait(ctx context.Context) ([]mailhaul.Outcome, error) {
+	for _, u := range r.units {
+		if err := r.w.waitUnit(ctx, u); err != nil {
+			return r.outcomes(), r.w.name(err)
+		}
+	}
+	out := r.outcomes()
+	for _, o := range out {
+		if e, ok := errors.AsType[*mailhaul.Error](o.Err); ok && (o.Delivery == mailhaul.DeliveryUnknown || e.Scope != mailhaul.ScopeMessage) {
+			return out, o.Err
+		}
+	}
+	return out, nil
+}
+
+func (r *receipt) outcomes() []mailhaul.Outcome {
+	r.w.mu.Lock()
+	defer r.w.mu.Unlock()
+	out := make([]mailhaul.Outcome, len(r.msgs))
+	for i, m := range r.msgs {
+		out[i] = m.outcome
+	}
+	return out
+}
+
+// waitUnit waits until a unit has its outcomes, and sees to them where the
+// server has refused it.
+func (w *Writer) waitUnit(ctx context.Context, u *unit) error {
+	select {
+	case <-u.final:
+		return nil
+	default:
+	}
+	select {
+	case <-u.final:
+		return nil
+	case <-u.attend:
+	case <-ctx.Done():
+		return w.c.cancelled(ctx)
+	}
+	select {
+	case w.turn <- struct{}{}:
+		defer w.pass()
+		return w.look(ctx, u)
+	case <-u.final: // whoever has the turn has seen to it
+		return nil
+	case <-ctx.Done():
+		return w.c.cancelled(ctx)
+	}
+}
+
+// enter notes a unit that is about to be sent.
+func (w *Writer) enter(u *unit) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.open = append(w.open, u)
+}
+
+// divisible returns the youngest unit without an outcome that would have to be
+// taken apart if it were refused.
+func (w *Writer) divisible() *unit {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, u := range slices.Backward(w.open) {
+		if len(u.msgs) > 1 {
+			return u
+		}
+	}
+	return nil
+}
+
+// resolve waits until all that was sent has its outcome. The caller has the
+// turn.
+func (w *Writer) resolve(ctx context.Context) error {
+	for {
+		w.mu.Lock()
+		var u *unit
+		// One that was cancelled waits for the one before it.
+		if i := slices.IndexFunc(w.open, func(u *unit) bool { return !u.aborted }); i >= 0 {
+			u = w.open[i]
+		}
+		w.mu.Unlock()
+		if u == nil {
+			return nil
+		}
+		select {
+		case <-u.final:
+		case <-u.attend:
+			if err := w.look(ctx, u); err != nil {
+				return err
+			}
+		case <-ctx.Done():
+			err := w.c.cancelled(ctx)
+			w.c.fail(err)
+			return err
+		}
+	}
+}
+
+// name fills in where an error happened.
+func (w *Writer) name(err error) error { return w.c.named(opAppend, w.box.Name, err) }
+
+// answered takes the end of a unit's command, on the reading goroutine.
+func (u *unit) answered(st wire.Status, err error) {
+	w := u.w
+	_, started := w.c.out.positions()
+	whole := u.cmd.whole.Load()
+	complete := whole > 0 && started >= whole
+	w.mu.Lock()
+	aborted := u.aborted
+	w.mu.Unlock()
+	switch {
+	case err != nil && complete:
+		u.conclude(mailhaul.DeliveryUnknown, w.name(err))
+	case err != nil:
+		u.conclude(mailhaul.NotStored, w.name(err))
+	case st.Cond == wire.OK && !complete:
+		e := w.c.violation("the server says that it has stored what it was not sent yet")
+		w.halt(e)
+		u.conclude(mailhaul.NotStored, w.name(e))
+		w.c.fail(e)
+	case st.Cond == wire.OK:
+		u.stored(st)
+	case st.Cond == wire.BAD:
+		u.bad(st)
+	case aborted: // it is sent again
+	default:
+		u.refused(st, complete)
+	}
+}
+
+// stored takes an OK, and the UIDs where the server tells them.
+func (u *unit) stored(st wire.Status) {
+	w := u.w
+	if err := w.c.unmixed(opAppend, st); err != nil {
+		w.halt(w.name(err)) // stored, but the server asks for less
+	}
+	var uids []mailhaul.UID
+	if st.Code == "APPENDUID" {
+		a, ok := wire.ParseAppendUID(st.Arg, len(u.msgs))
+		w.mu.Lock()
+		if ok && a.UIDValidity == w.status.UIDValidity && a.UIDs[0] >= w.watermark {
+			uids = a.UIDs
+		}
+		w.mu.Unlock()
+		if uids == nil {
+			w.c.cfg.Logger.Warn("imap server tells UIDs that cannot be right", "server", w.c.addr, "mailbox", w.box.Name,
+				"appenduid", wire.Quote(st.Arg))
+		}
+	}
+	w.mu.Lock()
+	if uids != nil {
+		w.watermark, w.since = uids[len(uids)-1]+1, 0
+	} else {
+		w.since += len(u.msgs)
+	}
+	for i, m := range u.msgs {
+		o := mailhaul.Outcome{Delivery: mailhaul.Stored}
+		if uids != nil {
+			o.UID = uids[i]
+		}
+		w.decide(m, o)
+	}
+	w.mu.Unlock()
+	u.conclude(mailhaul.Stored, nil)
+}
+
+// bad takes a BAD. The server may be running what it was sent as commands, so
+// the connection ends at once.
+func (u *unit) bad(st wire.Status) {
+	w := u.w
+	e := w.c.refused(opAppend, st)
+	e.Mailbox = w.box.Name
+	switch {
+	case len(u.msgs) > 1 && e.Kind != mailhaul.Throttled && e.Kind != mailhaul.OverQuota:
+		// Which message it was cannot be known. One by one it will be.
+		w.client.facts.set(noMultiAppend)
+		e.Kind, e.Scope = mailhaul.Transient, mailhaul.ScopeConnection
+		e.Hint = "messages are sent one by one from now on"
+	case e.Kind == mailhaul.Corrupt:
+		e.Scope = mailhaul.ScopeMessage // of which the server did not like something
+	}
+	if e.Kind != mailhaul.Throttled && e.Kind != mailhaul.OverQuota {
+		w.client.facts.set(literalsRun)
+	}
+	w.halt(e)
+	u.conclude(mailhaul.NotStored, e)
+	w.c.fail(e)
+}
+
+// refused takes a NO. Where it is clear what it means for each message, they
+// have their outcomes now; otherwise the Writer looks into it.
+func (u *unit) refused(st wire.Status, complete bool) {
+	w := u.w
+	e := w.c.refused(opAppend, st)
+	e.Mailbox = w.box.Name
+	if e.Scope != mailhaul.ScopeMessage {
+		w.halt(e)
+	}
+	doubtful := e.Kind == mailhaul.Transient || e.Kind == mailhaul.Throttled
+	if !complete && (len(u.msgs) == 1 || e.Scope != mailhaul.ScopeMessage) || complete && len(u.msgs) == 1 && !doubtful {
+		u.conclude(mailhaul.NotStored, e)
+		return
+	}
+	w.mu.Lock()
+	first := u.refusal == nil && !u.ended
+	u.refusal, u.complete = e, complete
+	w.mu.Unlock()
+	if first {
+		close(u.attend)
+	}
+}
+
+// look sees to a unit that was refused. The caller has the turn. An error means
+// that the Writer goes no further.
+func (w *Writer) look(ctx context.Context, u *unit) error {
+	w.mu.Lock()
+	e, complete, ended := u.refusal, u.complete, u.ended
+	w.mu.Unlock()
+	if ended {
+		return nil
+	}
+	if complete {
+		fresh, err := w.arrivals(ctx)
+		if err != nil {
+			u.conclude(mailhaul.DeliveryUnknown, w.name(err))
+			return err
+		}
+		if fresh {
+			w.halt(e)
+			u.conclude(mailhaul.DeliveryUnknown, e)
+			return nil
+		}
+	}
+	if e.Scope != mailhaul.ScopeMessage || len(u.msgs) == 1 {
+		u.conclude(mailhaul.NotStored, e)
+		return nil
+	}
+	w.hold(u.msgs)
+	defer w.letGo(u.msgs)
+	err := w.takeApart(ctx, u.msgs)
+	u.conclude(mailhaul.NotStored, w.name(err))
+	return err
+}
+
+// takeApart sends messages that were refused together in two halves, and those
+// that are refused again likewise, until each message has its own answer.
+func (w *Writer) takeApart(ctx context.Context, msgs []*outgoing) error {
+	for _, half := range [][]*outgoing{msgs[:len(msgs)/2], msgs[len(msgs)/2:]} {
+		u := w.newUnit(half)
+		if _, err := w.transmit(ctx, u, nil); err != nil {
+			return err
+		}
+		select {
+		case <-u.final:
+		case <-u.attend:
+			if err := w.look(ctx, u); err != nil {
+				return err
+			}
+		case <-ctx.Done():
+			err := w.c.cancelled(ctx)
+			w.c.fail(err)
+			return err
+		}
+		if err := w.stopped(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// arrivals reports whether something is in the mailbox that was not there
+// before and is not known to be ours.
+func (w *Writer) arrivals(ctx context.Context) (bool, error) {
+	w.mu.Lock()
+	from := w.watermark
+	w.mu.Unlock()
+	if err := w.c.noop(ctx); err != nil {
+		return false, err
+	}
+	found, err := w.c.searchUIDs(ctx, "UID "+strconv.FormatUint(uint64(from), 10)+":*")
+	if err != nil {
+		return false, err
+	}
+	// "*" is the last message, even where that is below the watermark.
+	found = found.Intersect(mailhaul.UIDSet{{First: from, Last: 1<<32 - 1}})
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return found.Len() > w.since, nil
+}
+
+// conclude gives each message of the unit that has no outcome yet this one.
+func (u *unit) conclude(d mailhaul.Delivery, err error) {
+	w := u.w
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if u.ended {
+		return
+	}
+	u.ended = true
+	for _, m := range u.msgs {
+		w.decide(m, mailhaul.Outcome{Delivery: d, Err: err})
+	}
+	if i := slices.Index(w.open, u); i >= 0 {
+		w.open = slices.Delete(w.open, i, i+1)
+	}
+	close(u.final)
+}
+
+// refuse decides a message that is not sent.
+func (w *Writer) refuse(m *outgoing, err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.decide(m, mailhaul.Outcome{Delivery: mailhaul.NotStored, Err: err})
+}
+
+// decide gives a message its outcome; only the first counts. w.mu is held.
+func (w *Writer) decide(m *outgoing, o mailhaul.Outcome) {
+	if m.decided {
+		return
+	}
+	m.decided = true
+	o.Dropped = m.dropped
+	m.outcome = o
+	if m.held == 0 {
+		m.Body.Release()
+	}
+}
+
+// hold keeps bodies from being released while they are read.
+func (w *Writer) hold(msgs []*outgoing) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, m := range msgs {
+		m.held++
+	}
+}
+
+// letGo ends hold, and releases what nobody needs any more.
+func (w *Writer) letGo(msgs []*outgoing) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, m := range msgs {
+		if m.held--; m.held == 0 && m.decided {
+			m.Body.Release()
+		}
+	}
+}

@@ -1,0 +1,166 @@
+package imapx
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/mailhaul/mailhaul"
+)
+
+// Writer is one connection with one mailbox open for writing. It implements
+// [mailhaul.Writer], whose rules for goroutines hold.
+type Writer struct {
+	client *Client
+	c      *conn
+	box    mailhaul.Mailbox
+	status mailhaul.Status
+	limit  int64 // the largest message, 0: not known
+	way    way
+
+	// turn is held, by having put something in, by whoever gives commands: a
+	// call of the Writer's, or a Receipt that has a refusal to look into.
+	turn chan struct{}
+
+	// Of whoever has the turn:
+	keywords map[string]bool // that the mailbox has already, in lower case
+
+	mu        sync.Mutex // protects the fields below
+	open      []*unit    // sent and without an outcome, oldest first
+	stop      error      // why nothing more is appended
+	watermark mailhaul.UID
+	since     int // messages of ours at or above the watermark
+	closed    bool
+}
+
+func newWriter(cl *Client, c *conn, m mailhaul.Mailbox, o *opened, w way, limit int64) *Writer {
+	wr := &Writer{
+		client: cl, c: c, box: m, status: o.status, limit: limit, way: w,
+		turn:      make(chan struct{}, 1),
+		keywords:  make(map[string]bool),
+		watermark: o.status.UIDNext,
+	}
+	for _, f := range slices.Concat(o.known, o.status.Flags) {
+		wr.keywords[strings.ToLower(string(f))] = true
+	}
+	if wr.watermark == 0 { // Courier: everything counts
+		wr.watermark, wr.since = 1, int(o.status.Messages)
+	}
+	return wr
+}
+
+// Status implements [mailhaul.Writer].
+func (w *Writer) Status() mailhaul.Status { return w.status }
+
+// storable returns the flags that the mailbox can keep, and how many it
+// cannot.
+func (w *Writer) storable(flags []mailhaul.Flag) (kept []mailhaul.Flag, dropped int) {
+	kept, dropped = mailhaul.NormalizeFlags(flags)
+	all := len(kept)
+	kept = slices.DeleteFunc(kept, func(f mailhaul.Flag) bool {
+		return !mailhaul.HasFlag(w.status.Flags, f) && (f.System() || !w.status.AnyKeyword)
+	})
+	return kept, dropped + all - len(kept)
+}
+
+// take takes the turn.
+func (w *Writer) take(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return w.c.cancelled(ctx)
+	}
+	select {
+	case w.turn <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return w.c.cancelled(ctx)
+	case <-w.c.dead:
+		return w.c.reason()
+	}
+}
+
+func (w *Writer) pass() { <-w.turn }
+
+// withTurn runs f, which gives commands, and names its error.
+func (w *Writer) withTurn(ctx context.Context, op string, f func() error) error {
+	err := w.take(ctx)
+	if err == nil {
+		if err = w.closedError(); err == nil {
+			err = f()
+		}
+		w.pass()
+	}
+	return w.c.named(op, w.box.Name, err)
+}
+
+// stopped returns why the Writer does nothing more, or nil.
+func (w *Writer) stopped() error {
+	if err := w.closedError(); err != nil {
+		return err
+	}
+	w.mu.Lock()
+	stop := w.stop
+	w.mu.Unlock()
+	if stop != nil {
+		return stop
+	}
+	return w.c.reason()
+}
+
+// closedError returns an error where the Writer was closed: the connection may
+// be another's by now.
+func (w *Writer) closedError() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.closed {
+		return w.c.fault("", mailhaul.Permanent, mailhaul.ScopeConnection, mailhaul.ErrClosed)
+	}
+	return nil
+}
+
+// halt says why nothing more is to be appended. The first reason counts.
+func (w *Writer) halt(err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.stop == nil {
+		w.stop = err
+	}
+}
+
+// Finish implements [mailhaul.Writer].
+func (w *Writer) Finish(ctx context.Context) error {
+	return w.withTurn(ctx, opAppend, func() error {
+		if err := w.resolve(ctx); err != nil {
+			return err
+		}
+		return w.stopped()
+	})
+}
+
+// Close implements [mailhaul.Writer]. The connection goes back to the Client
+// where nothing is in flight on it, and is ended otherwise.
+func (w *Writer) Close() error {
+	w.mu.Lock()
+	if w.closed {
+		w.mu.Unlock()
+		return nil
+	}
+	w.closed = true
+	open := slices.Clone(w.open)
+	w.mu.Unlock()
+	busy := true
+	select {
+	case w.turn <- struct{}{}: // nobody gives commands any more
+		busy = false
+		defer w.pass()
+	default: // somebody does, and gets an error now
+	}
+	if busy || len(open) > 0 {
+		w.c.fail(w.c.fault("", mailhaul.Transient, mailhaul.ScopeConnection, mailhaul.ErrClosed))
+	}
+	w.client.pool.put(w.c)
+	for _, u := range open {
+		u.conclude(mailhaul.DeliveryUnknown, w.c.named(opAppend, w.box.Name, w.c.reason()))
+	}
+	return nil
+}
