@@ -73,10 +73,11 @@ func Open(path string, opts *Options) (*Bolt, error) {
 		b.db, err = bolt.Open(path, 0o600, &bolt.Options{
 			Timeout:      timeout,
 			FreelistType: bolt.FreelistMapType,
-			// The list of free pages is synced: that costs 2 % of a commit
-			// (BenchmarkFreelist), and without it bbolt looks for free pages
-			// in a goroutine, whose panic over a damaged page nobody could
-			// catch.
+			// The list of free pages is synced: that is a sixth write beside
+			// five, and no further sync (BenchmarkFreelist; in time the
+			// difference drowned in the noise of the disk). Without it bbolt
+			// looks for free pages in a goroutine, whose panic over a damaged
+			// page nobody could catch.
 			NoFreelistSync: false,
 			OpenFile: func(name string, flag int, mode os.FileMode) (*os.File, error) {
 				f, err := openFile(name, flag, mode)

@@ -175,7 +175,7 @@ func (c *checker) chunkEntry(key, body []byte, sum uint32) error {
 	}
 	c.records += uint32(len(records))
 	for _, r := range records {
-		if r.State != Mapped || r.Target == 0 {
+		if !r.Placed() || r.Target == 0 {
 			continue
 		}
 		if other, twice := c.targets[r.Target]; twice {

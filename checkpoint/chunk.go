@@ -11,6 +11,12 @@ import (
 	"github.com/mailhaul/mailhaul"
 )
 
+// stateBits is the room that a chunk has for a RecordState. One that does not fit
+// needs another format: it would be read as Altered.
+const stateBits = 2
+
+var _ = [1]struct{}{}[(recordStates-1)>>stateBits] // does not compile then
+
 var (
 	errUnknownFlag = errors.New("a record has a flag that the mailbox does not know")
 	errChunk       = errors.New("the records of a chunk make no sense")
@@ -49,7 +55,7 @@ func encodeChunk(index uint32, bits uint, records []Record, dict *dictionary) []
 			metas[i] = n << 3
 		}
 		if r.Altered {
-			metas[i] |= 1 << 2
+			metas[i] |= 1 << stateBits
 		}
 		metas[i] |= uint64(r.State)
 	}
@@ -110,7 +116,7 @@ func decodeChunk(index uint32, bits uint, body []byte, dict *dictionary) ([]Reco
 			return nil, errChunk
 		}
 		first := int64(target) + delta
-		state := RecordState(meta & 3)
+		state := RecordState(meta & (1<<stateBits - 1))
 		if first < 0 || first+int64(n)-1 > math.MaxUint32 || source == 0 ||
 			source+n-low > size || source+n-1 > math.MaxUint32 ||
 			meta>>3 >= uint64(len(combinations)) || state >= recordStates {
@@ -122,7 +128,7 @@ func decodeChunk(index uint32, bits uint, body []byte, dict *dictionary) ([]Reco
 				Target:  mailhaul.UID(uint64(first) + i),
 				State:   state,
 				Base:    combinations[meta>>3],
-				Altered: meta&(1<<2) != 0,
+				Altered: meta&(1<<stateBits) != 0,
 			})
 		}
 		source, target = source+n, uint64(first)+n

@@ -25,7 +25,7 @@ func chunkSeeds() map[uint32][]Record {
 		dense = append(dense, Record{Source: 1280 + i, Target: 77 + i})
 		flagged = append(flagged, Record{Source: 1408 + i, Target: 205 + i, Base: fuzzKeywords[i%3 : i%5+3], Altered: i == 9})
 		if i%3 > 0 {
-			wild = append(wild, Record{Source: math.MaxUint32 - chunkSize + 1 + i, Target: mailhaul.UID(r.Uint32()), State: RecordState(i % 2), Base: fuzzKeywords[:i%7]})
+			wild = append(wild, Record{Source: math.MaxUint32 - chunkSize + 1 + i, Target: mailhaul.UID(r.Uint32()), State: RecordState(i) % recordStates, Base: fuzzKeywords[:i%7]})
 		}
 	}
 	return map[uint32][]Record{

@@ -172,7 +172,7 @@ func (m *MailboxLedger) Records(ctx context.Context, from mailhaul.UID) iter.Seq
 }
 
 // Sets returns the Source UIDs of all records, whatever their state, and the
-// Target UIDs of those that are mapped. It reads all records, and proves that
+// Target UIDs of those that are placed. It reads all records, and proves that
 // none is missing.
 func (m *MailboxLedger) Sets(ctx context.Context) (sources, targets mailhaul.UIDSet, err error) {
 	m.mu.Lock()

@@ -49,7 +49,7 @@ func read(t *testing.T, m *checkpoint.MailboxLedger) modelState {
 		last = r.Source
 		out.records[r.Source] = show(r)
 		sources.Add(r.Source)
-		if r.State == checkpoint.Mapped {
+		if r.State == checkpoint.Mapped || r.State == checkpoint.Unread {
 			mapped = append(mapped, r.Target)
 		}
 	}
@@ -142,6 +142,10 @@ func runModel(t *testing.T, r *rand.Rand, steps int, sparse bool, count *counts)
 				rec := checkpoint.Record{Source: u, Target: next, Altered: r.IntN(20) == 0}
 				if r.IntN(20) == 0 {
 					rec.State, rec.Target = checkpoint.Removed, uid()
+				} else if r.IntN(10) == 0 {
+					rec.State = checkpoint.Unread
+				} else if r.IntN(20) == 0 {
+					rec.State, rec.Target = checkpoint.Elsewhere, 0
 				}
 				for _, k := range keywords {
 					if r.IntN(6) == 0 {
