@@ -50,6 +50,7 @@ type conn struct {
 	table     map[string]*command
 	wanting   []*command // those in the table that want untagged responses, oldest first
 	bounded   []gate     // queues that make the reading goroutine wait
+	downloads []*download // that have commands in flight, oldest first
 	awaited   chan string
 	bye       *wire.Status
 	exists    uint32   // messages in the selected mailbox

@@ -316,8 +316,14 @@ func (c *conn) download(ctx context.Context, set mailhaul.UIDSet, stream bool) (
 			item.fetched.Body.Release()
 		}
 	})
+	c.mu.Lock()
+	c.downloads = append(c.downloads, d)
+	c.mu.Unlock()
 	return d, c.sendFetch(ctx, &d.fetching, " (UID BODY.PEEK[])", nil, d.wants, func(err error) {
 		d.dropHeld()
+		c.mu.Lock()
+		c.downloads = slices.DeleteFunc(c.downloads, func(x *download) bool { return x == d })
+		c.mu.Unlock()
 		d.q.end(err)
 	})
 }
@@ -381,7 +387,7 @@ func (d *download) receive(a *bodyArrival) bool {
 		e := d.c.fault(opFetch, mailhaul.Permanent, mailhaul.ScopeMessage, fmt.Errorf("the message has %d octets", a.size))
 		e.Hint = "Limits.MaxBody bounds what is taken"
 		a.value = &notBuffered{e}
-	case d.stream && uid != 0:
+	case d.stream && uid != 0 && d.oldest():
 		d.hand(a, uid)
 	case a.size > limits.MaxBuffered:
 		b, err := spoolBody(a.r, a.size)
@@ -403,6 +409,16 @@ func (d *download) receive(a *bodyArrival) bool {
 		}
 	}
 	return true
+}
+
+// oldest reports whether all downloads that were asked for before have come to
+// their end. A server may answer them in another order (Dovecot does, while its
+// output is blocked), but they are consumed in this one: a body that comes too
+// early cannot be a stream.
+func (d *download) oldest() bool {
+	d.c.mu.Lock()
+	defer d.c.mu.Unlock()
+	return len(d.c.downloads) > 0 && d.c.downloads[0] == d
 }
 
 // hand hands a body to the consumer as it comes, and waits until he has had it.
