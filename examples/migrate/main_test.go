@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/tls"
 	"errors"
 	"io"
 	"maps"
@@ -21,6 +22,7 @@ import (
 
 	"github.com/mailhaul/mailhaul/checkpoint"
 	"github.com/mailhaul/mailhaul/internal/imapserver"
+	"github.com/mailhaul/mailhaul/internal/testserver"
 )
 
 func TestMovesOnceAndThenFindsNothingToDo(t *testing.T) {
@@ -185,6 +187,27 @@ func TestStoppedByServerOrNetwork(t *testing.T) {
 		m := r.run("-dry-run", "-json").want(exitStopped).json()
 		require.Contains(t, m["error"], "refused")
 	})
+	t.Run("nonsense", func(t *testing.T) {
+		r := newRig(t, imapserver.Options{}, imapserver.Options{})
+		talker, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			for {
+				c, err := talker.Accept()
+				if err != nil {
+					return
+				}
+				_, _ = io.WriteString(c, "220 mail.example.org ESMTP\r\n")
+				_ = c.Close()
+			}
+		}()
+		r.from = "imap+plain://ada:" + fromPassword + "@" + talker.Addr().String()
+		r.run().want(exitStopped).says(talker.Addr().String())
+		require.NoError(t, talker.Close())
+		<-done
+	})
 	t.Run("full target", func(t *testing.T) {
 		r := newRig(t, imapserver.Options{}, imapserver.Options{Quota: 2000})
 		r.fill("INBOX", 100)
@@ -280,9 +303,8 @@ func TestWhereThePasswordComesFrom(t *testing.T) {
 }
 
 func TestCertificates(t *testing.T) {
-	config, cert, ca := certificate(t)
-	otherConfig, other, otherCA := certificate(t)
-	_ = otherConfig
+	config, cert, ca := certificate(t, testserver.CertificateOptions{})
+	_, other, otherCA := certificate(t, testserver.CertificateOptions{})
 	r := newRig(t, imapserver.Options{TLSConfig: config}, imapserver.Options{TLSConfig: config, StartTLS: true, LoginDisabled: true})
 	r.fill("INBOX", 3)
 	addr, err := r.source.ListenTLS()
@@ -298,6 +320,22 @@ func TestCertificates(t *testing.T) {
 	r.run("-from-pin", "sha256:"+pin, "-to-pin", wrong, "-to-pin", pin).want(exitComplete)
 	r.run("-from-ca", filepath.Join(t.TempDir(), "none.pem")).want(exitUsage).says("-from-ca")
 	r.run("-from-ca", r.state).want(exitUsage).says("no certificate")
+	r.same("INBOX", "INBOX")
+}
+
+func TestOldServers(t *testing.T) {
+	config, cert, ca := certificate(t, testserver.CertificateOptions{NotBefore: time.Now().AddDate(-2, 0, 0), NotAfter: time.Now().AddDate(-1, 0, 0)})
+	config.MinVersion, config.MaxVersion = tls.VersionTLS10, tls.VersionTLS10
+	r := newRig(t, imapserver.Options{TLSConfig: config}, imapserver.Options{})
+	r.fill("INBOX", 3)
+	addr, err := r.source.ListenTLS()
+	require.NoError(t, err)
+	r.from = "imaps://ada:" + fromPassword + "@" + addr
+	r.run("-from-ca", ca).want(exitStopped).says(addr, "TLS")
+	r.run("-from-ca", ca, "-from-tls-min", "1.1").want(exitStopped).says(addr, "TLS 1.1 or later")
+	r.run("-from-ca", ca, "-to-tls-min", "1.0").want(exitUsage)
+	r.run("-from-ca", ca, "-from-tls-min", "1.0").want(exitStopped).says(addr, "the certificate expired on")
+	r.run("-from-pin", hexOf(cert.Pin[:]), "-from-tls-min", "1.0").want(exitComplete)
 	r.same("INBOX", "INBOX")
 }
 

@@ -113,11 +113,14 @@ func (r *rig) start(args ...string) outcome {
 	r.t.Helper()
 	var stdout, stderr buffer
 	stderr.told = r.onStderr
-	status := run(context.Background(), system{
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	status := run(ctx, system{
 		args: args, env: func(name string) string { return r.env[name] },
 		stdout: &stdout, stderr: &stderr, terminal: r.terminal, signals: r.signals,
 	})
 	out := outcome{r.t, status, stdout.String(), stderr.String()}
+	require.NoError(r.t, ctx.Err(), "it hung\nstdout:\n%s\nstderr:\n%s", out.stdout, out.stderr)
 	for _, password := range []string{fromPassword, toPassword} {
 		for _, secret := range []string{
 			password,
@@ -211,8 +214,8 @@ func (r *rig) same(source, target string) {
 
 // certificate makes a certificate for the loopback addresses, and a file with
 // its authority.
-func certificate(t *testing.T) (config *tls.Config, cert *testserver.Certificate, ca string) {
-	cert, err := testserver.NewCertificate(testserver.CertificateOptions{})
+func certificate(t *testing.T, opts testserver.CertificateOptions) (config *tls.Config, cert *testserver.Certificate, ca string) {
+	cert, err := testserver.NewCertificate(opts)
 	require.NoError(t, err)
 	pair, err := cert.TLS()
 	require.NoError(t, err)
