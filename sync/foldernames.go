@@ -179,11 +179,10 @@ func folderShorten(name string, limit int) string {
 // long names that begin alike stay apart, in at most limit octets.
 func folderCut(name string, limit int) string {
 	mark := folderMark(name)
-	end, octets := 0, 0
+	end := 0
 	for end < len(name) {
 		_, width := utf8.DecodeRuneInString(name[end:])
-		// Each character is counted as if it stood alone: too much, if at all.
-		if octets += folderOctets(name[end : end+width]); octets+len(mark) > limit {
+		if folderOctets(name[:end+width])+len(mark) > limit {
 			break
 		}
 		end += width

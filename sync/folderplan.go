@@ -87,7 +87,7 @@ type folderNode struct {
 func (n *folderNode) inbox() bool { return len(n.path) == 1 && n.path[0] == "INBOX" }
 
 // view reports whether the folder shows what others hold.
-func (n *folderNode) view() bool { return n.role == mailhaul.RoleAll }
+func (n *folderNode) view() bool { return n.role == mailhaul.RoleAll && !n.box.NoSelect }
 
 // folderPlanner makes one plan.
 type folderPlanner struct {
@@ -97,9 +97,10 @@ type folderPlanner struct {
 	byPath map[string]*folderNode
 	target map[string]*mailhaul.Mailbox // by path
 
-	seats    map[string]int  // folders of the source, and parents of such, whose own place a path is
-	parents  map[string]bool // paths that come to be on the target as the parents of renamed folders
-	warnings []string
+	seats      map[string]int  // how many folders of the source have a path for their own place, or are to be below it
+	owners     map[string]int  // how many paths of the source have it for their own place, listed or not
+	rolePlaces map[string]bool // places that have a role, or may get one
+	warnings   []string
 }
 
 // folderKey makes a path comparable.
@@ -132,9 +133,9 @@ func planFolders(source, target *mailhaul.Listing, opts folderOptions) (*folderP
 		return nil, err
 	}
 	p.takeSeats()
-	p.avoidViews(false)
-	p.giveRoles(target)
 	p.avoidViews(true)
+	p.giveRoles(target)
+	p.avoidViews(false)
 	return p.finish()
 }
 
@@ -327,47 +328,63 @@ func (p *folderPlanner) seat(n *folderNode) []string {
 // takeSeats notes the own places of all folders, and of their parents.
 func (p *folderPlanner) takeSeats() {
 	p.seats = make(map[string]int)
-	p.parents = make(map[string]bool)
+	p.owners = make(map[string]int)
+	counted := make(map[string]bool)
 	for _, n := range p.nodes {
 		if !n.takesPart() {
 			continue
 		}
-		for seat, i := p.seat(n), 0; i < len(seat); i++ {
+		seat := p.seat(n)
+		for i := range seat {
 			p.seats[folderKey(seat[:i+1])]++
 			if n.fixed != nil && i < len(seat)-1 {
-				p.parents[folderKey(seat[:i+1])] = true
+				p.owners[folderKey(seat[:i+1])]++
 			}
+		}
+		for i := range n.path {
+			path := n.path[:i+1]
+			if counted[folderKey(path)] {
+				continue
+			}
+			counted[folderKey(path)] = true
+			place, _ := p.namer.path(p.place(path, true))
+			p.owners[folderKey(place)]++
 		}
 	}
 }
 
 // avoidViews gives another place to folders whose own is a view on the target,
-// where nothing can be stored. Views of the source come after the roles, since
-// these may take them elsewhere.
-func (p *folderPlanner) avoidViews(views bool) {
+// where nothing can be stored, and, when roles are given, to those whose parent
+// or role has taken them to one.
+func (p *folderPlanner) avoidViews(own bool) {
 	for _, n := range p.nodes {
-		if !n.takesPart() || n.box.NoSelect || n.fixed != nil || n.moved != nil || n.view() != views {
+		if !n.takesPart() || n.box.NoSelect || n.fixed != nil || n.moved != nil || own && n.view() {
 			continue
 		}
-		seat := p.seat(n)
-		if !p.isView(seat) {
+		levels := slices.Clone(p.place(n.path, own))
+		view, _ := p.namer.path(levels)
+		if !p.isView(view) {
 			continue
 		}
-		n.aside = slices.Clone(p.place(n.path, true))
-		last := n.aside[len(n.aside)-1]
-		free := seat
+		last := levels[len(levels)-1]
+		free := view
 		for i := 2; p.isView(free) || p.seats[folderKey(free)] > 0; i++ {
-			n.aside[len(n.aside)-1] = fmt.Sprintf("%s_%d", last, i)
-			free = p.seat(n)
+			levels[len(levels)-1] = folderShorten(fmt.Sprintf("%s_%d", last, i), folderLevelLimit)
+			free, _ = p.namer.path(levels)
 		}
 		p.seats[folderKey(free)]++
-		n.wrong = append(n.wrong, fmt.Sprintf("%q is a view of other mailboxes there", folderShow(seat)))
+		n.wrong = append(n.wrong, fmt.Sprintf("%q is a view of other mailboxes there", folderShow(view)))
+		if own {
+			n.aside = levels
+		} else {
+			n.moved = levels
+		}
 	}
 }
 
 func (p *folderPlanner) isView(path []string) bool {
 	t := p.target[folderKey(path)]
-	return t != nil && (t.Role == mailhaul.RoleAll || t.Role == mailhaul.RoleFlagged)
+	return t != nil && !t.IsInbox() && (t.Role == mailhaul.RoleAll || t.Role == mailhaul.RoleFlagged)
 }
 
 // warn adds a sentence for the report.
@@ -433,17 +450,14 @@ func (p *folderPlanner) move(n *folderNode) folderMove {
 		_, own := p.namer.level(n.path[len(n.path)-1])
 		wrong = append(own, wrong...)
 	}
-	if n.moved == nil {
-		wrong = append(n.wrong, wrong...)
-	}
-	if len(wrong) > 0 && !n.box.NoSelect {
+	if wrong = append(wrong, n.wrong...); len(wrong) > 0 && !n.box.NoSelect {
 		p.warn("mailbox %q becomes %q on the target: %s", folderShow(n.path), folderShow(path), strings.Join(wrong, "; "))
 	}
 	m := folderMove{
 		Source:     n.box,
 		TargetPath: path,
 		Role:       n.won,
-		View:       n.view() && !n.box.NoSelect,
+		View:       n.view(),
 		Container:  n.box.NoSelect,
 	}
 	if n.inbox() && folderKey(path) == "INBOX" {

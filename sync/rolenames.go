@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/mailhaul/mailhaul"
 )
@@ -236,22 +237,68 @@ func folderRoleByName(path []string) (named folderNamed, ok bool) {
 // goes to the folder that has it on the target.
 func (p *folderPlanner) giveRoles(target *mailhaul.Listing) {
 	p.giveAll(target)
+	p.noteRolePlaces(target)
+	type winner struct {
+		node *folderNode
+		role mailhaul.Role
+	}
+	var winners []winner
 	for _, role := range folderRoles {
-		found, byAttr := p.folderOfRole(target, role)
-		n := p.folderWinner(role)
-		if n != nil {
-			p.giveRole(n, role, found, byAttr)
-			continue
-		}
-		// A folder that was renamed is out of the contest, and keeps its role
-		// where nobody else has it.
-		for _, n := range p.nodes {
-			if n.takesPart() && n.renamed && n.byAttr && n.role == role && !n.box.NoSelect && !n.box.Shared && !byAttr {
-				n.won = role
-				break
-			}
+		if n := p.folderWinner(role); n != nil {
+			winners = append(winners, winner{n, role})
+		} else {
+			p.keepRole(target, role)
 		}
 	}
+	// A parent comes before what follows it.
+	slices.SortStableFunc(winners, func(a, b winner) int { return cmp.Compare(len(a.node.path), len(b.node.path)) })
+	for _, w := range winners {
+		attr, named := p.foldersOfRole(target, w.role)
+		p.giveRole(w.node, w.role, attr, named)
+	}
+}
+
+// keepRole lets a folder that was renamed, and is out of the contest, have its
+// role where nobody else has it.
+func (p *folderPlanner) keepRole(target *mailhaul.Listing, role mailhaul.Role) {
+	if attr, _ := p.foldersOfRole(target, role); len(attr) > 0 {
+		return
+	}
+	for _, n := range p.nodes {
+		if n.takesPart() && n.renamed && n.byAttr && n.role == role && !n.box.NoSelect && !n.box.Shared {
+			n.won = role
+			return
+		}
+	}
+}
+
+// noteRolePlaces notes the places that have a role, or are to have one. What is
+// below them may come with the children of the folders that go there.
+func (p *folderPlanner) noteRolePlaces(target *mailhaul.Listing) {
+	p.rolePlaces = make(map[string]bool)
+	for _, role := range folderRoles {
+		attr, named := p.foldersOfRole(target, role)
+		for _, path := range slices.Concat(attr, named) {
+			p.rolePlaces[folderKey(path)] = true
+		}
+	}
+	for _, n := range p.nodes {
+		if n.claims() && n.role != mailhaul.RoleNone {
+			p.rolePlaces[folderKey(p.seat(n))] = true
+		}
+	}
+}
+
+// free reports whether a place is no folder's own, and not below a place with a
+// role.
+func (p *folderPlanner) free(path []string) bool {
+	for i := 1; i < len(path); i++ {
+		// Some servers give roles to whatever is created with such a name.
+		if _, named := folderRoleByName(path[:i]); named || p.rolePlaces[folderKey(path[:i])] {
+			return false
+		}
+	}
+	return p.seats[folderKey(path)] == 0
 }
 
 // giveAll takes the view of all mail to that of a target that is Gmail, where
@@ -259,13 +306,17 @@ func (p *folderPlanner) giveRoles(target *mailhaul.Listing) {
 // stored in such a view; what only the view holds is archived mail, as Gmail
 // understands that, and folderWinner lets it have the archive.
 func (p *folderPlanner) giveAll(target *mailhaul.Listing) {
+	if !p.namer.gmail {
+		return
+	}
+	attr, _ := p.foldersOfRole(target, mailhaul.RoleAll)
 	for _, n := range p.nodes {
-		if !n.view() || !n.claims() || n.fixed != nil || !p.namer.gmail {
+		if !n.view() || !n.claims() || n.fixed != nil {
 			continue
 		}
-		for _, m := range target.Mailboxes {
-			if m.Role == mailhaul.RoleAll && folderGmail(m.Path) && p.free(n, m.Path) {
-				n.moved = m.Path
+		for _, path := range attr {
+			if folderGmail(path) && (p.seats[folderKey(path)] == 0 || slices.Equal(p.seat(n), path)) {
+				n.moved, n.wrong = path, nil
 				return
 			}
 		}
@@ -287,7 +338,7 @@ func (p *folderPlanner) folderWinner(role mailhaul.Role) *folderNode {
 			continue
 		}
 		if best == nil || cmp.Or(
-			folderLess(best.byAttr, n.byAttr),
+			folderLess(n.byAttr, best.byAttr),
 			cmp.Compare(best.rank, n.rank),
 			cmp.Compare(len(best.path), len(n.path)),
 		) > 0 {
@@ -304,82 +355,84 @@ func (p *folderPlanner) folderWinner(role mailhaul.Role) *folderNode {
 	return best
 }
 
-// folderOfRole returns the folders of the target that have the role, the best
-// first, by attribute or, where none has it, by name.
-func (p *folderPlanner) folderOfRole(target *mailhaul.Listing, role mailhaul.Role) (found [][]string, byAttr bool) {
-	type ranked struct {
-		path []string
-		rank int
-	}
-	var attr, named []ranked
+// foldersOfRole returns the folders of the target that have the role by
+// attribute, and those that have it by name, the best first.
+func (p *folderPlanner) foldersOfRole(target *mailhaul.Listing, role mailhaul.Role) (attr, named [][]string) {
+	rank := make(map[string]int)
 	for _, m := range target.Mailboxes {
 		path := folderInboxed(m.Path)
 		box := p.target[folderKey(path)]
-		if box == nil || box.NoSelect || box.Shared || box.IsInbox() {
-			continue
+		if box == nil || box.NoSelect || box.Shared || box.IsInbox() || !utf8.ValidString(folderKey(path)) {
+			continue // nor can anything be made below a name that cannot be decoded
 		}
-		r := ranked{path, folderNameRank}
 		by, ok := folderRoleByName(path)
-		if ok && by.role == role {
-			r.rank = by.rank
+		if ok = ok && by.role == role; !ok {
+			by.rank = folderNameRank
 		}
+		rank[folderKey(path)] = by.rank
 		switch {
 		case box.Role == role:
-			attr = append(attr, r)
-		case box.Role == mailhaul.RoleNone && r.rank < folderNameRank:
-			named = append(named, r)
+			attr = append(attr, path)
+		case box.Role == mailhaul.RoleNone && ok:
+			named = append(named, path)
 		}
 	}
-	if byAttr = len(attr) > 0; !byAttr {
-		attr = named
+	order := func(a, b []string) int {
+		return cmp.Or(
+			cmp.Compare(rank[folderKey(a)], rank[folderKey(b)]),
+			cmp.Compare(len(a), len(b)),
+			slices.Compare(a, b),
+		)
 	}
-	slices.SortFunc(attr, func(a, b ranked) int {
-		return cmp.Or(cmp.Compare(a.rank, b.rank), cmp.Compare(len(a.path), len(b.path)), slices.Compare(a.path, b.path))
-	})
-	for _, r := range attr {
-		found = append(found, r.path)
-	}
-	return found, byAttr
+	slices.SortFunc(attr, order)
+	slices.SortFunc(named, order)
+	return attr, named
 }
 
-// free reports whether a place on the target is no folder's own but n's.
-func (p *folderPlanner) free(n *folderNode, path []string) bool {
-	return p.seats[folderKey(path)] == 0 || slices.Equal(p.seat(n), path)
-}
-
-// giveRole gives a role to its folder, and decides where that goes: found is
-// what has the role on the target.
-func (p *folderPlanner) giveRole(n *folderNode, role mailhaul.Role, found [][]string, byAttr bool) {
+// giveRole gives a role to its folder, and decides where that goes: attr and
+// named are what has the role on the target.
+func (p *folderPlanner) giveRole(n *folderNode, role mailhaul.Role, attr, named [][]string) {
 	seat := p.seat(n)
-	stays := func(path []string) bool { return slices.Equal(path, seat) }
+	here, _ := p.namer.path(p.place(n.path, false)) // where its parent goes
+	stays := func(path []string) bool { return slices.Equal(path, seat) || slices.Equal(path, here) }
 
 	// A second folder of the role is not to be announced.
-	if !byAttr || slices.ContainsFunc(found, stays) {
+	if len(attr) == 0 || slices.ContainsFunc(attr, stays) {
 		n.won = role
 	}
-	if n.fixed != nil || slices.ContainsFunc(found, stays) {
+	// What another folder's place is too may be there for that one's sake.
+	alone := p.owners[folderKey(seat)] == 1
+	if n.fixed != nil || alone && slices.ContainsFunc(attr, stays) {
 		return
 	}
+
+	// The folder's own name on the target is better than another that is not
+	// certain on either side.
 	own := p.target[folderKey(seat)]
-	exists := own != nil && !own.NoSelect && !p.isView(seat) || p.parents[folderKey(seat)]
-	if exists && !(n.byAttr && !n.view() && byAttr) {
-		// What goes by a name only is not better than the folder's own name.
-		return
-	}
-	for _, path := range found {
-		if p.free(n, path) {
-			n.moved, n.won = path, role
-			return
-		}
+	exists := alone && own != nil && !own.NoSelect && !p.isView(seat)
+	certain := n.byAttr && !n.view()
+
+	goTo := -1
+	all := slices.Concat(attr, named)
+	if i := slices.IndexFunc(attr, p.free); i >= 0 && (certain || !exists) {
+		goTo = i
+	} else if !exists {
+		goTo = slices.IndexFunc(all, p.free)
 	}
 	switch {
-	case len(found) == 0 && folderGmail(n.path):
+	case goTo >= 0:
+		n.moved, n.won, n.wrong = all[goTo], role, nil
+	case exists:
+	case folderGmail(n.path):
 		// The container is Gmail's own; elsewhere such a folder is at the top.
-		if top, _ := p.namer.path(folderRoleNames[role][:1]); p.seats[folderKey(top)] == 0 {
-			n.moved = top
+		top, _ := p.namer.path(folderRoleNames[role][:1])
+		t := p.target[folderKey(top)]
+		if p.seats[folderKey(top)] == 0 && (t == nil || t.Role == mailhaul.RoleNone || t.Role == role) {
+			n.moved, n.wrong = top, nil
 		}
-	case len(found) > 0 && byAttr && n.byAttr && !n.view() && n.skip == "":
+	}
+	if len(attr) > 0 && n.moved == nil && certain && n.skip == "" {
 		p.warn("mailbox %q has the role %s, but keeps its name: the target's mailbox of that role, %q, is where the source's %q goes; -rename that one, or leave it out with -exclude",
-			folderShow(n.path), role, folderShow(found[0]), folderShow(found[0]))
+			folderShow(n.path), role, folderShow(attr[0]), folderShow(attr[0]))
 	}
 }
