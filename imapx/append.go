@@ -38,6 +38,7 @@ type unit struct {
 	ended    bool            // final is closed
 	refusal  *mailhaul.Error // set before attend is closed
 	complete bool            // whether the server may have had all octets then
+	flagged  bool            // it is the flags that the server refuses
 }
 
 func (w *Writer) newUnit(msgs []*outgoing) *unit {
@@ -58,6 +59,8 @@ func (w *Writer) newUnit(msgs []*outgoing) *unit {
 // that a message which is to blame costs only itself. That is done by the next
 // call that uses the Writer or waits for the Receipt. The next batch is sent
 // meanwhile, but completed only when there is nothing to take apart any more.
+//
+// A message whose keywords are refused is stored without them.
 //
 // A refusal that is not about a message (a full mailbox, a throttle, a mailbox
 // that is gone) stops the Writer: what was not sent is NotStored with the same

@@ -197,6 +197,7 @@ const (
 	literalsSwallowed                  // the probe found LITERAL+ to be safe
 	literalsRun                        // the probe found it to be dangerous, or it failed
 	noMultiAppend                      // MULTIAPPEND was answered with BAD
+	noKeywords                         // a keyword was answered with BAD
 )
 
 // facts is what the connections of a Client have found out about its server.

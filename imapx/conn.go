@@ -48,8 +48,8 @@ type conn struct {
 	prefix    string     // of tags
 	tags      uint64     // given out
 	table     map[string]*command
-	wanting   []*command // those in the table that want untagged responses, oldest first
-	bounded   []gate     // queues that make the reading goroutine wait
+	wanting   []*command  // those in the table that want untagged responses, oldest first
+	bounded   []gate      // queues that make the reading goroutine wait
 	downloads []*download // that have commands in flight, oldest first
 	awaited   chan string
 	bye       *wire.Status
@@ -67,6 +67,7 @@ type conn struct {
 	bodyOf    *download // who has taken the body of the response being read
 	malformed int
 	strays    int
+	leaving   bool // BYE has come
 	afterBye  int
 
 	session // what is known since the log-in
@@ -274,7 +275,7 @@ func (c *conn) handle(resp *wire.Response) error {
 	if n := c.untagged.Add(1); n > int64(c.cfg.Limits.MaxResponses) {
 		return c.violation("more than %d untagged responses without the end of a command", c.cfg.Limits.MaxResponses)
 	}
-	if c.lastBye() != nil {
+	if c.leaving {
 		if c.afterBye++; c.afterBye > maxAfterBye {
 			return c.lost(nil)
 		}
@@ -379,15 +380,14 @@ func (c *conn) route(resp *wire.Response, head wire.Head, s *wire.Scanner) error
 
 // goodBye notes that the server is about to end the connection.
 func (c *conn) goodBye(st wire.Status) {
+	if c.leaving {
+		return
+	}
+	c.leaving = true
 	c.mu.Lock()
-	first := c.bye == nil
-	if first {
-		c.bye = &st
-	}
+	c.bye = &st
 	c.mu.Unlock()
-	if first {
-		c.link.limit(byeTime)
-	}
+	c.link.limit(byeTime)
 }
 
 // dispatch offers an event to the commands in flight, the oldest first, until

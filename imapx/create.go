@@ -2,7 +2,6 @@ package imapx
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 
@@ -50,18 +49,18 @@ func (c *conn) createAll(ctx context.Context, naming mailhaul.Naming, path []str
 	if m.IsInbox() {
 		return m, nil // always there
 	}
-	err = c.create(ctx, m, role)
+	err = c.create(ctx, &m)
 	if condOf(err) == wire.NO && len(path) > 1 && mailhaul.KindOf(err) != mailhaul.Throttled && mailhaul.KindOf(err) != mailhaul.OverQuota {
 		for n := 1; n < len(path); n++ {
 			parent, perr := newMailbox(naming, path[:n], mailhaul.RoleNone)
 			if perr != nil || parent.IsInbox() {
 				continue
 			}
-			if perr := c.create(ctx, parent, mailhaul.RoleNone); perr != nil && condOf(perr) == 0 {
+			if perr := c.create(ctx, &parent); perr != nil && condOf(perr) == 0 {
 				return m, perr
 			}
 		}
-		err = c.create(ctx, m, role)
+		err = c.create(ctx, &m)
 	}
 	return m, err
 }
@@ -100,41 +99,46 @@ func newMailbox(naming mailhaul.Naming, path []string, role mailhaul.Role) (mail
 	return m, nil
 }
 
-// create gives CREATE. A mailbox that exists is no error.
-func (c *conn) create(ctx context.Context, m mailhaul.Mailbox, role mailhaul.Role) error {
+// create gives CREATE. A mailbox that exists is no error. The role stays with
+// the mailbox only where the server could be told.
+func (c *conn) create(ctx context.Context, m *mailhaul.Mailbox) error {
 	use := ""
-	switch role {
+	switch m.Role {
 	case mailhaul.RoleAll, mailhaul.RoleArchive, mailhaul.RoleDrafts, mailhaul.RoleFlagged, mailhaul.RoleJunk, mailhaul.RoleSent, mailhaul.RoleTrash:
 		if c.can("CREATE-SPECIAL-USE") {
-			use = " (USE (" + string(role) + "))"
+			use = " (USE (" + string(m.Role) + "))"
 		}
+	}
+	if use == "" {
+		m.Role = mailhaul.RoleNone
 	}
 	cmd := c.command(opCreate, "CREATE ")
 	cmd.enc.String(m.Wire).Raw(use)
 	_, err := c.run(ctx, cmd)
-	switch e, _ := errors.AsType[*mailhaul.Error](err); {
-	case err == nil:
+	if condOf(err) != wire.NO {
+		return err
+	}
+	switch e := err.(*mailhaul.Error); {
+	case e.Code == "ALREADYEXISTS", c.listed(ctx, m.Wire):
+		m.Role = mailhaul.RoleNone // not known
 		return nil
-	case condOf(err) == wire.NO && (e.Code == "USEATTR" || use != "" && e.Code == "" && e.Kind == mailhaul.Permanent):
+	case use != "" && (e.Code == "USEATTR" || e.Kind == mailhaul.Permanent):
 		// The mailbox counts, not what it is for (RFC 6154 section 5.2).
-		return c.create(ctx, m, mailhaul.RoleNone)
-	case e.Code == "ALREADYEXISTS":
-		return nil
-	case condOf(err) == wire.NO && c.listed(ctx, m):
-		return nil
+		m.Role = mailhaul.RoleNone
+		return c.create(ctx, m)
 	}
 	return err
 }
 
 // listed asks whether the mailbox is there: not every server says so when it
 // refuses to create it.
-func (c *conn) listed(ctx context.Context, m mailhaul.Mailbox) bool {
+func (c *conn) listed(ctx context.Context, wireName string) bool {
 	found := false
 	cmd := c.command(opList, `LIST "" `)
-	cmd.enc.String(m.Wire)
+	cmd.enc.String(wireName)
 	cmd.wants = func(event any) bool {
 		l, ok := event.(*listEvent)
-		if ok && l.Name == m.Wire && !l.Has(`\nonexistent`) {
+		if ok && l.Name == wireName && !l.Has(`\nonexistent`) {
 			found = true
 		}
 		return ok

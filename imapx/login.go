@@ -3,6 +3,7 @@ package imapx
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/mailhaul/mailhaul"
 	"github.com/mailhaul/mailhaul/internal/saslx"
@@ -36,8 +37,10 @@ func (c *conn) logIn(ctx context.Context) error {
 	var secret mailhaul.Secret
 	if srv.Credentials != nil {
 		if secret, err = srv.Credentials(ctx); err != nil {
-			e := c.fault(opLogin, mailhaul.Auth, mailhaul.ScopeAccount, err)
-			e.Hint = "the credentials could not be had"
+			if ctx.Err() != nil {
+				return c.cancelled(ctx)
+			}
+			e := c.fault(opLogin, mailhaul.Auth, mailhaul.ScopeAccount, fmt.Errorf("the credentials could not be had: %w", err))
 			return e
 		}
 	}

@@ -196,7 +196,12 @@ func (u *unit) bad(st wire.Status) {
 	w := u.w
 	e := w.c.refused(opAppend, st)
 	e.Mailbox = w.box.Name
+	v := classify(opAppend, st.Cond.String(), st.Code, st.Arg, st.Text)
 	switch {
+	case v.DropFlags && u.keywords():
+		w.client.facts.set(noKeywords)
+		e.Kind, e.Scope = mailhaul.Transient, mailhaul.ScopeConnection
+		e.Hint = "keywords are left out from now on"
 	case len(u.msgs) > 1 && e.Kind != mailhaul.Throttled && e.Kind != mailhaul.OverQuota:
 		// Which message it was cannot be known. One by one it will be.
 		w.client.facts.set(noMultiAppend)
@@ -213,6 +218,11 @@ func (u *unit) bad(st wire.Status) {
 	w.c.fail(e)
 }
 
+// keywords reports whether a message of the unit has keywords.
+func (u *unit) keywords() bool {
+	return slices.ContainsFunc(u.msgs, func(m *outgoing) bool { return len(systemFlags(m.Flags)) < len(m.Flags) })
+}
+
 // refused takes a NO. Where it is clear what it means for each message, they
 // have their outcomes now; otherwise the Writer looks into it.
 func (u *unit) refused(st wire.Status, complete bool) {
@@ -222,14 +232,17 @@ func (u *unit) refused(st wire.Status, complete bool) {
 	if e.Scope != mailhaul.ScopeMessage {
 		w.halt(e)
 	}
-	doubtful := e.Kind == mailhaul.Transient || e.Kind == mailhaul.Throttled
-	if !complete && (len(u.msgs) == 1 || e.Scope != mailhaul.ScopeMessage) || complete && len(u.msgs) == 1 && !doubtful {
+	single := len(u.msgs) == 1
+	doubtful := complete && (e.Kind == mailhaul.Transient || e.Kind == mailhaul.Throttled)
+	flagged := classify(opAppend, st.Cond.String(), st.Code, st.Arg, st.Text).DropFlags && u.keywords() && u.msgs[0].Body.Buffered()
+	clear := single && !doubtful && !flagged || !complete && e.Scope != mailhaul.ScopeMessage
+	if clear {
 		u.conclude(mailhaul.NotStored, e)
 		return
 	}
 	w.mu.Lock()
 	first := u.refusal == nil && !u.ended
-	u.refusal, u.complete = e, complete
+	u.refusal, u.complete, u.flagged = e, complete, flagged
 	w.mu.Unlock()
 	if first {
 		close(u.attend)
@@ -240,7 +253,7 @@ func (u *unit) refused(st wire.Status, complete bool) {
 // that the Writer goes no further.
 func (w *Writer) look(ctx context.Context, u *unit) error {
 	w.mu.Lock()
-	e, complete, ended := u.refusal, u.complete, u.ended
+	e, complete, flagged, ended := u.refusal, u.complete, u.flagged, u.ended
 	w.mu.Unlock()
 	if ended {
 		return nil
@@ -257,13 +270,23 @@ func (w *Writer) look(ctx context.Context, u *unit) error {
 			return nil
 		}
 	}
-	if e.Scope != mailhaul.ScopeMessage || len(u.msgs) == 1 {
+	single := len(u.msgs) == 1
+	if e.Scope != mailhaul.ScopeMessage || single && !flagged {
 		u.conclude(mailhaul.NotStored, e)
 		return nil
 	}
 	w.hold(u.msgs)
 	defer w.letGo(u.msgs)
-	err := w.takeApart(ctx, u.msgs)
+	var err error
+	if single {
+		m := u.msgs[0]
+		kept := systemFlags(m.Flags)
+		m.dropped += len(m.Flags) - len(kept)
+		m.Flags = kept
+		err = w.resend(ctx, u.msgs)
+	} else {
+		err = w.takeApart(ctx, u.msgs)
+	}
 	u.conclude(mailhaul.NotStored, w.name(err))
 	return err
 }
@@ -271,27 +294,32 @@ func (w *Writer) look(ctx context.Context, u *unit) error {
 // takeApart sends messages that were refused together in two halves, and those
 // that are refused again likewise, until each message has its own answer.
 func (w *Writer) takeApart(ctx context.Context, msgs []*outgoing) error {
-	for _, half := range [][]*outgoing{msgs[:len(msgs)/2], msgs[len(msgs)/2:]} {
-		u := w.newUnit(half)
-		if _, err := w.transmit(ctx, u, nil); err != nil {
-			return err
-		}
-		select {
-		case <-u.final:
-		case <-u.attend:
-			if err := w.look(ctx, u); err != nil {
-				return err
-			}
-		case <-ctx.Done():
-			err := w.c.cancelled(ctx)
-			w.c.fail(err)
-			return err
-		}
-		if err := w.stopped(); err != nil {
-			return err
-		}
+	middle := len(msgs) / 2
+	if err := w.resend(ctx, msgs[:middle]); err != nil {
+		return err
 	}
-	return nil
+	return w.resend(ctx, msgs[middle:])
+}
+
+// resend sends messages again and sees to their outcomes. An error means that
+// the Writer goes no further.
+func (w *Writer) resend(ctx context.Context, msgs []*outgoing) error {
+	u := w.newUnit(msgs)
+	if _, err := w.transmit(ctx, u, nil); err != nil {
+		return err
+	}
+	select {
+	case <-u.final:
+	case <-u.attend:
+		if err := w.look(ctx, u); err != nil {
+			return err
+		}
+	case <-ctx.Done():
+		err := w.c.cancelled(ctx)
+		w.c.fail(err)
+		return err
+	}
+	return w.stopped()
 }
 
 // arrivals reports whether something is in the mailbox that was not there

@@ -41,6 +41,8 @@ func (c *conn) selectExamine(ctx context.Context, m mailhaul.Mailbox, writable, 
 	var permanent, hasPermanent = []mailhaul.Flag(nil), false
 	code := func(st wire.Status) {
 		switch st.Code {
+		case "CLOSED": // all before was about the mailbox that was open
+			*o, permanent, hasPermanent = opened{}, nil, false
 		case "PERMANENTFLAGS":
 			s := wire.ScanText(st.Arg, c.wire)
 			if flags, ok := c.parser.Flags(&s); ok {

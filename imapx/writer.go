@@ -58,10 +58,18 @@ func (w *Writer) Status() mailhaul.Status { return w.status }
 func (w *Writer) storable(flags []mailhaul.Flag) (kept []mailhaul.Flag, dropped int) {
 	kept, dropped = mailhaul.NormalizeFlags(flags)
 	all := len(kept)
+	if w.client.facts.get(noKeywords) {
+		kept = systemFlags(kept)
+	}
 	kept = slices.DeleteFunc(kept, func(f mailhaul.Flag) bool {
 		return !mailhaul.HasFlag(w.status.Flags, f) && (f.System() || !w.status.AnyKeyword)
 	})
 	return kept, dropped + all - len(kept)
+}
+
+// systemFlags returns the flags that are no keywords.
+func systemFlags(flags []mailhaul.Flag) []mailhaul.Flag {
+	return slices.DeleteFunc(slices.Clone(flags), func(f mailhaul.Flag) bool { return !f.System() })
 }
 
 // take takes the turn.

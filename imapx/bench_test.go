@@ -1,0 +1,201 @@
+package imapx
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/mailhaul/mailhaul"
+	"github.com/mailhaul/mailhaul/imapx/internal/wire"
+	"github.com/mailhaul/mailhaul/internal/imapserver"
+	"github.com/mailhaul/mailhaul/internal/testserver"
+)
+
+// sizes of message bodies: a note, a usual mail, one with a picture.
+var benchSizes = []int{200, 10_000, 500_000}
+
+// replay gives the same octets again and again.
+type replay struct {
+	text []byte
+	at   int
+}
+
+func (r *replay) Read(p []byte) (int, error) {
+	n := copy(p, r.text[r.at:])
+	r.at = (r.at + n) % len(r.text)
+	return n, nil
+}
+
+// BenchmarkFetchParse is the ceiling of a connection: framing, parsing and
+// buffering of bodies that come from memory.
+func BenchmarkFetchParse(b *testing.B) {
+	for _, size := range benchSizes {
+		b.Run(fmt.Sprint(size), func(b *testing.B) {
+			var stream bytes.Buffer
+			for i := range 100 {
+				fmt.Fprintf(&stream, "* %d FETCH (UID %d FLAGS (\\Seen) BODY[] {%d}\r\n%s)\r\n", i+1, i+1, size, strings.Repeat("x", size))
+			}
+			limits := Limits{}.withDefaults().wire()
+			parser := wire.NewParser(limits)
+			framer := wire.NewFramer(&replay{text: stream.Bytes()}, limits, func(_ *wire.Response, size int64, r io.Reader) (any, error) {
+				return readBody(r, size)
+			})
+			var fetch wire.Fetch
+			b.SetBytes(int64(size))
+			b.ReportAllocs()
+			for b.Loop() {
+				resp, err := framer.Next()
+				if err != nil {
+					b.Fatal(err)
+				}
+				s := resp.Scan(limits)
+				head := s.Head()
+				if err := parser.Fetch(&s, head.Num, &fetch); err != nil {
+					b.Fatal(err)
+				}
+				fetch.Body.(*memoryBody).Release()
+			}
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "msgs/s")
+		})
+	}
+}
+
+// BenchmarkListingParse is the ceiling of a listing of metadata.
+func BenchmarkListingParse(b *testing.B) {
+	var stream bytes.Buffer
+	header := "Message-ID: <1234567890@example.org>\r\nDate: Mon, 1 Jan 2024 00:00:00 +0000\r\nSubject: hello\r\nFrom: a@example.org\r\n\r\n"
+	for i := range 1000 {
+		fmt.Fprintf(&stream, "* %d FETCH (UID %d FLAGS (\\Seen $Forwarded) RFC822.SIZE 12345 INTERNALDATE \"17-Jul-1996 02:44:25 -0700\" BODY[HEADER.FIELDS (MESSAGE-ID DATE SUBJECT FROM)] {%d}\r\n%s)\r\n", i+1, i+1, len(header), header)
+	}
+	limits := Limits{}.withDefaults().wire()
+	parser := wire.NewParser(limits)
+	framer := wire.NewFramer(&replay{text: stream.Bytes()}, limits, nil)
+	var fetch wire.Fetch
+	b.SetBytes(int64(stream.Len() / 1000))
+	b.ReportAllocs()
+	for b.Loop() {
+		resp, err := framer.Next()
+		if err != nil {
+			b.Fatal(err)
+		}
+		s := resp.Scan(limits)
+		head := s.Head()
+		if err := parser.Fetch(&s, head.Num, &fetch); err != nil || fetch.UID == 0 || len(fetch.Header) == 0 {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "msgs/s")
+}
+
+// benchServers are what the end-to-end benchmarks run against.
+func benchServers(b *testing.B, run func(b *testing.B, srv mailhaul.Server)) {
+	b.Run("imapserver", func(b *testing.B) {
+		run(b, testserver.InProcess(b, imapserver.Options{ID: map[string]string{"name": "Dovecot"}}).Account(1).Server)
+	})
+	b.Run("dovecot", func(b *testing.B) {
+		run(b, testserver.Dovecot(b, testserver.DovecotOptions{Store: "sdbox"}).Account(1).Server)
+	})
+}
+
+const benchBatch = 100
+
+// appendAll appends n copies of the text in batches and returns their UIDs.
+func appendAll(b *testing.B, w mailhaul.Writer, text []byte, n int) mailhaul.UIDSet {
+	var set mailhaul.UIDSet
+	var last mailhaul.Receipt
+	settle := func(r mailhaul.Receipt) {
+		if r == nil {
+			return
+		}
+		outcomes, err := r.Wait(b.Context())
+		require.NoError(b, err)
+		for _, o := range outcomes {
+			require.Equal(b, mailhaul.Stored, o.Delivery)
+			set.Add(o.UID)
+		}
+	}
+	for n > 0 {
+		batch := make([]mailhaul.Outgoing, min(n, benchBatch))
+		for i := range batch {
+			batch[i] = mailhaul.Outgoing{Body: &heldBody{data: text}, Flags: []mailhaul.Flag{mailhaul.FlagSeen}}
+		}
+		r, err := w.Append(b.Context(), batch)
+		require.NoError(b, err)
+		settle(last)
+		last = r
+		n -= len(batch)
+	}
+	settle(last)
+	return set
+}
+
+// BenchmarkAppend measures messages that arrive in a mailbox.
+func BenchmarkAppend(b *testing.B) {
+	benchServers(b, func(b *testing.B, srv mailhaul.Server) {
+		for _, size := range benchSizes {
+			b.Run(fmt.Sprint(size), func(b *testing.B) {
+				cl, err := New(Config{Server: srv})
+				require.NoError(b, err)
+				defer cl.Close()
+				box, err := cl.Create(b.Context(), []string{fmt.Sprint("append", size, b.N)}, "")
+				require.NoError(b, err)
+				w, err := cl.OpenWriter(b.Context(), box)
+				require.NoError(b, err)
+				defer w.Close()
+				text := []byte(strings.Repeat("Subject: x\r\n\r\n", size/14))
+				b.SetBytes(int64(len(text)))
+				b.ReportAllocs()
+				b.ResetTimer()
+				set := appendAll(b, w, text, b.N)
+				b.StopTimer()
+				require.Equal(b, b.N, set.Len())
+				b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "msgs/s")
+			})
+		}
+	})
+}
+
+// BenchmarkFetch measures bodies that leave a mailbox.
+func BenchmarkFetch(b *testing.B) {
+	benchServers(b, func(b *testing.B, srv mailhaul.Server) {
+		for _, size := range benchSizes {
+			b.Run(fmt.Sprint(size), func(b *testing.B) {
+				cl, err := New(Config{Server: srv})
+				require.NoError(b, err)
+				defer cl.Close()
+				box, err := cl.Create(b.Context(), []string{fmt.Sprint("fetch", size, b.N)}, "")
+				require.NoError(b, err)
+				w, err := cl.OpenWriter(b.Context(), box)
+				require.NoError(b, err)
+				text := []byte(strings.Repeat("Subject: x\r\n\r\n", size/14))
+				n := min(2000, 50_000_000/size)
+				set := appendAll(b, w, text, n)
+				require.NoError(b, w.Close())
+				r, err := cl.OpenReader(b.Context(), box)
+				require.NoError(b, err)
+				defer r.Close()
+				b.SetBytes(int64(len(text)))
+				b.ReportAllocs()
+				b.ResetTimer()
+				for left := b.N; left > 0; {
+					seq, err := r.Fetch(b.Context(), set, false)
+					require.NoError(b, err)
+					for f, err := range seq {
+						require.NoError(b, err)
+						if f.Body.Size() != int64(len(text)) {
+							b.Fatal("short body")
+						}
+						f.Body.Release()
+						left--
+					}
+				}
+				b.StopTimer()
+				b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "msgs/s")
+			})
+		}
+	})
+}
