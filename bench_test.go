@@ -41,6 +41,7 @@ var (
 	millionSize = flag.Int("million", 50_000, "messages in the folder of BenchmarkMillion")
 	connections = flag.Int("connections", 4, "connections to each side")
 	budgetSize  = flag.Int64("budget", 64<<20, "octets of message bodies in memory; BenchmarkHugeMessages has at most 16 MB")
+	traceFile   = flag.String("imaptrace", "", "append each line of the protocol to a file: seconds since the pass began, side, connection, direction")
 	noSync      = flag.Bool("nosync", false, "keep Dovecot from syncing its files to the disk")
 )
 
@@ -212,15 +213,39 @@ func (m *migration) with(b *testing.B, f func(ctx context.Context, s *mailsync.S
 	defer cancel()
 	store, err := checkpoint.Open(m.state, nil)
 	must(b, err)
-	from, err := imapx.New(imapx.Config{Server: m.far(b, m.src.user).Server(), Connections: *connections})
+	trace, endTrace := tracer(b)
+	from, err := imapx.New(imapx.Config{Server: m.far(b, m.src.user).Server(), Connections: *connections, Trace: trace("from")})
 	must(b, err)
-	to, err := imapx.New(imapx.Config{Server: m.far(b, m.to).Server(), Connections: *connections})
+	to, err := imapx.New(imapx.Config{Server: m.far(b, m.to).Server(), Connections: *connections, Trace: trace("to")})
 	must(b, err)
 	syncer, err := mailsync.New(mailsync.Config{
 		Source: from, Target: to, Store: store, Mailboxes: *connections, Budget: mailsync.NewBudget(m.budget),
 	})
 	must(b, err)
-	must(b, errors.Join(f(ctx, syncer), from.Close(), to.Close(), store.Close()))
+	must(b, errors.Join(f(ctx, syncer), from.Close(), to.Close(), store.Close(), endTrace()))
+}
+
+// tracer returns what makes the trace functions of the two sides, and what is
+// to be called when neither is any more. Without -imaptrace they do nothing.
+func tracer(b *testing.B) (trace func(side string) func(imapx.TraceLine), end func() error) {
+	b.Helper()
+	if *traceFile == "" {
+		return func(string) func(imapx.TraceLine) { return nil }, func() error { return nil }
+	}
+	f, err := os.OpenFile(*traceFile, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	must(b, err)
+	start := time.Now()
+	fmt.Fprintf(f, "# %s\n", b.Name())
+	return func(side string) func(imapx.TraceLine) {
+		return func(l imapx.TraceLine) {
+			direction := "<"
+			if l.Sent {
+				direction = ">"
+			}
+			// One write each, so that lines of several goroutines do not mix.
+			fmt.Fprintf(f, "%.4f %s %d %s %s\n", time.Since(start).Seconds(), side, l.Connection, direction, l.Text)
+		}
+	}, f.Close
 }
 
 // run makes one pass.
