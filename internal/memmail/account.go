@@ -20,6 +20,8 @@ type Stored struct {
 	Date   time.Time
 	Body   []byte
 	ModSeq mailhaul.ModSeq
+
+	appended time.Time // by a Writer; zero for what a test put there
 }
 
 // Box is one mailbox.
@@ -46,6 +48,10 @@ type Account struct {
 	NoModSeq  bool // no mod-sequences
 	NoStatus  bool // listings say nothing of the contents
 
+	// Lag is how long after an APPEND was answered the messages stay unseen
+	// by everybody: a server whose index follows behind.
+	Lag time.Duration
+
 	mu       sync.Mutex // protects what follows
 	boxes    []*Box
 	validity mailhaul.UIDValidity
@@ -58,6 +64,9 @@ type Hooks struct {
 	// Append is called for each batch before it is stored. It returns what
 	// becomes of each message; nil stores all.
 	Append func(mailbox string, batch []mailhaul.Outgoing) *Answer
+	// Answered changes what the receipt of a batch says. It is called with
+	// the truth, once the batch is stored.
+	Answered func(mailbox string, truth []mailhaul.Outcome) []mailhaul.Outcome
 	// Fetch is called for each message that is about to be delivered. An
 	// error ends the FETCH; skip leaves the message out.
 	Fetch func(mailbox string, uid mailhaul.UID) (skip bool, err error)
@@ -84,6 +93,23 @@ func New(name string) *Account {
 	a := &Account{Name: name, Naming: mailhaul.Naming{Delimiter: "/"}, validity: 1000}
 	a.Box("INBOX")
 	return a
+}
+
+// Clone returns an account of its own that holds the same. Hooks are not
+// copied: they speak of this account.
+func (a *Account) Clone() *Account {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	c := &Account{
+		Name: a.Name, Naming: a.Naming, NoUIDPlus: a.NoUIDPlus, NoUIDNext: a.NoUIDNext, NoModSeq: a.NoModSeq, NoStatus: a.NoStatus,
+		Lag: a.Lag, validity: a.validity,
+	}
+	for _, b := range a.boxes {
+		d := *b
+		d.Messages = slices.Clone(b.Messages)
+		c.boxes = append(c.boxes, &d)
+	}
+	return c
 }
 
 // Box returns the mailbox at the path given by levels joined by "/", which it
@@ -196,9 +222,23 @@ func (a *Account) Open() int {
 	return a.open
 }
 
+// seen returns the messages that the account shows by now.
+func (b *Box) seen(a *Account) []Stored {
+	for i, m := range b.Messages {
+		if a.Lag > 0 && !m.appended.IsZero() && time.Since(m.appended) < a.Lag {
+			return b.Messages[:i]
+		}
+	}
+	return b.Messages
+}
+
 func (b *Box) status(a *Account) mailhaul.Status {
+	seen, next := b.seen(a), b.Next
+	if len(seen) < len(b.Messages) {
+		next = b.Messages[len(seen)].UID
+	}
 	s := mailhaul.Status{
-		Messages: uint32(len(b.Messages)), UIDNext: b.Next, UIDValidity: b.Validity, HighestModSeq: b.ModSeq,
+		Messages: uint32(len(seen)), UIDNext: next, UIDValidity: b.Validity, HighestModSeq: b.ModSeq,
 		Flags:      []mailhaul.Flag{mailhaul.FlagSeen, mailhaul.FlagAnswered, mailhaul.FlagFlagged, mailhaul.FlagDeleted, mailhaul.FlagDraft},
 		AnyKeyword: true,
 	}

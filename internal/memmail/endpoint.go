@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/mailhaul/mailhaul"
 )
@@ -149,7 +150,7 @@ func (r *reader) UIDs(ctx context.Context) (mailhaul.UIDSet, error) {
 	defer r.a.mu.Unlock()
 	r.a.waits++
 	var s mailhaul.UIDSet
-	for _, m := range r.b.Messages {
+	for _, m := range r.b.seen(r.a) {
 		s.Add(m.UID)
 	}
 	return s, ctx.Err()
@@ -159,7 +160,7 @@ func (r *reader) snapshot() []Stored {
 	r.a.mu.Lock()
 	defer r.a.mu.Unlock()
 	r.a.waits++
-	return slices.Clone(r.b.Messages)
+	return slices.Clone(r.b.seen(r.a))
 }
 
 func (r *reader) Messages(ctx context.Context, set mailhaul.UIDSet, fields mailhaul.Fields, since mailhaul.ModSeq) iter.Seq2[mailhaul.Message, error] {
@@ -258,6 +259,10 @@ func (w *writer) Append(ctx context.Context, batch []mailhaul.Outgoing) (mailhau
 	}
 	var answer Answer
 	if w.a.Hooks.Append != nil {
+		var err error
+		if batch, err = buffered(batch); err != nil {
+			return rec, err
+		}
 		if a := w.a.Hooks.Append(w.name, batch); a != nil {
 			answer = *a
 		}
@@ -276,7 +281,7 @@ func (w *writer) Append(ctx context.Context, batch []mailhaul.Outgoing) (mailhau
 		if w.a.Hooks.Store != nil {
 			octets = w.a.Hooks.Store(octets)
 		}
-		stored = append(stored, Stored{Flags: o.Flags, Date: o.InternalDate, Body: append([]byte{}, octets...)})
+		stored = append(stored, Stored{Flags: o.Flags, Date: o.InternalDate, Body: append([]byte{}, octets...), appended: time.Now()})
 	}
 	truth := make([]mailhaul.Outcome, len(batch))
 	store := func() {
@@ -301,11 +306,32 @@ func (w *writer) Append(ctx context.Context, batch []mailhaul.Outgoing) (mailhau
 	} else {
 		store()
 		rec.outcomes = truth
+		if w.a.Hooks.Answered != nil {
+			rec.outcomes = w.a.Hooks.Answered(w.name, truth)
+		}
 	}
 	if answer.Outcomes != nil {
 		rec.outcomes = answer.Outcomes
 	}
 	return rec, answer.Err
+}
+
+// buffered returns the batch with bodies that a hook can read without taking
+// the octets away.
+func buffered(batch []mailhaul.Outgoing) ([]mailhaul.Outgoing, error) {
+	batch = slices.Clone(batch)
+	for i, o := range batch {
+		if o.Body.Buffered() {
+			continue
+		}
+		octets, err := io.ReadAll(o.Body.Reader())
+		o.Body.Release()
+		if err != nil {
+			return nil, err
+		}
+		batch[i].Body = &body{octets: octets}
+	}
+	return batch, nil
 }
 
 type receipt struct{ outcomes []mailhaul.Outcome }
