@@ -42,9 +42,9 @@ func (j *job) compare(ctx context.Context) (*comparison, error) {
 	}
 	defer s.Close()
 
-	state, err := j.trust(ctx, s.Status(), t.Status())
-	if err != nil {
-		return nil, err
+	state, wait, err := j.trust(ctx, s.Status(), t.Status())
+	if err != nil || wait > 0 {
+		return &comparison{wait: wait}, err
 	}
 	present, err := uidsOf(ctx, t)
 	if err != nil {
@@ -107,9 +107,10 @@ func uidsOf(ctx context.Context, r mailhaul.Reader) (mailhaul.UIDSet, error) {
 // trust checks that the ledger speaks of these two mailboxes. If it does not,
 // because a UIDVALIDITY is another or a UIDNEXT went back, what it says of
 // UIDs is worth nothing: it is forgotten, and everything is recognised again by
-// content.
-func (j *job) trust(ctx context.Context, source, target mailhaul.Status) (checkpoint.MailboxState, error) {
-	st := j.led.State()
+// content. A batch whose answer is missing would be forgotten too, so its settle
+// time is waited for first: wait says how long, and nothing has been done then.
+func (j *job) trust(ctx context.Context, source, target mailhaul.Status) (st checkpoint.MailboxState, wait time.Duration, err error) {
+	st = j.led.State()
 	var reason string
 	switch {
 	case st.Target == "":
@@ -125,9 +126,14 @@ func (j *job) trust(ctx context.Context, source, target mailhaul.Status) (checkp
 		reason = fmt.Sprintf("the target's UIDNEXT went back from %d to %d", st.Explained, target.UIDNext)
 	}
 	if reason != "" {
+		if len(j.led.Intents()) > 0 {
+			if wait = j.unsettled(); wait > 0 {
+				return st, wait, nil
+			}
+		}
 		j.r.tally.warn(fmt.Sprintf("mailbox %q: %s; its messages were recognised again by content, and what the target's user had deleted there may be back", j.source.Name, reason))
 		if err := j.led.Reset(ctx); err != nil {
-			return st, err
+			return st, 0, err
 		}
 		st = checkpoint.MailboxState{}
 	}
@@ -137,7 +143,7 @@ func (j *job) trust(ctx context.Context, source, target mailhaul.Status) (checkp
 		}
 		j.led.SetState(st)
 	}
-	return st, nil
+	return st, 0, nil
 }
 
 // firstListing keeps what the source held when this run first looked: that is
@@ -189,11 +195,7 @@ func (j *job) noteRemovals(ctx context.Context, gone, listing mailhaul.UIDSet) e
 func (j *job) settleIntents(c *comparison) {
 	for _, in := range j.led.Intents() {
 		left := in.Sources.Intersect(c.todo)
-		lost := j.r.start
-		if j.lostAt.After(lost) {
-			lost = j.lostAt
-		}
-		remaining := j.r.cfg.SettleTime - time.Since(lost)
+		remaining := j.unsettled()
 		switch {
 		case len(left) == 0:
 			j.led.End(in.ID)
@@ -207,7 +209,7 @@ func (j *job) settleIntents(c *comparison) {
 			}
 			c.todo = c.todo.Minus(left)
 		case remaining > 0:
-			step := min(remaining, max(50*time.Millisecond, time.Since(lost)))
+			step := min(remaining, max(50*time.Millisecond, j.r.cfg.SettleTime-remaining))
 			if c.wait == 0 || step < c.wait {
 				c.wait = step
 			}
@@ -218,6 +220,16 @@ func (j *job) settleIntents(c *comparison) {
 			}
 		}
 	}
+}
+
+// unsettled returns for how long the target may still store a message whose
+// answer is missing.
+func (j *job) unsettled() time.Duration {
+	lost := j.r.start
+	if j.lostAt.After(lost) {
+		lost = j.lostAt
+	}
+	return j.r.cfg.SettleTime - time.Since(lost)
 }
 
 // changedFlags finds the flags that the source's user changed since the last

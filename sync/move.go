@@ -50,7 +50,7 @@ func (j *job) move(ctx context.Context, c *comparison) (again bool, err error) {
 	var todo mailhaul.UIDSet
 	switch {
 	case c == nil:
-		state, err := j.trust(ctx, s.Status(), w.Status())
+		state, _, err := j.trust(ctx, s.Status(), w.Status()) // no batch is in doubt, so nothing is waited for
 		if err != nil {
 			return false, err
 		}
