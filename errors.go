@@ -116,6 +116,19 @@ func (e *Error) Error() string {
 	return b.String()
 }
 
+// Reason returns the cause and the hint only, for a list that names server,
+// mailbox and message already.
+func (e *Error) Reason() string {
+	cause := e.Op
+	if e.Err != nil {
+		cause = e.Err.Error()
+	}
+	if e.Hint != "" {
+		cause += "; " + e.Hint
+	}
+	return cause
+}
+
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 

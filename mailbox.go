@@ -85,40 +85,37 @@ type Naming struct {
 	Delimiter string
 }
 
-// Join returns the name of the mailbox at path.
+// Join returns the name of the mailbox at path. INBOX and what is below it
+// stand outside the prefix.
 func (n Naming) Join(path []string) string {
 	if len(path) == 0 {
 		return ""
 	}
 	name := strings.Join(path, n.Delimiter)
 	if strings.EqualFold(path[0], "INBOX") {
-		// A child of INBOX on a server that puts everything below INBOX is a
-		// plain child of the prefix.
-		rest := name[len("INBOX"):]
-		if strings.EqualFold(n.Prefix, "INBOX"+n.Delimiter) || len(path) == 1 {
-			return "INBOX" + rest
-		}
+		return "INBOX" + name[len("INBOX"):]
 	}
 	return n.Prefix + name
 }
 
-// Split is the inverse of Join: it returns the path of a decoded name.
+// Split is the inverse of Join: it returns the path of a decoded name. Only
+// the name INBOX itself, in whatever case, has the path ["INBOX"].
 func (n Naming) Split(name string) []string {
 	if strings.EqualFold(name, "INBOX") {
 		return []string{"INBOX"}
 	}
-	switch {
-	case n.Prefix != "" && len(name) > len(n.Prefix) && strings.EqualFold(name[:len(n.Prefix)], n.Prefix):
-		name = name[len(n.Prefix):]
-	case n.Delimiter != "" && n.Prefix == name+n.Delimiter:
-		// The prefix's own folder.
-		return []string{name}
-	}
 	if n.Delimiter == "" {
-		return []string{name}
+		return []string{strings.TrimPrefix(name, n.Prefix)}
 	}
-	path := strings.Split(name, n.Delimiter)
-	if len(path) > 1 && strings.EqualFold(path[0], "INBOX") {
+	whole := strings.Split(name, n.Delimiter)
+	path := whole
+	if len(name) > len(n.Prefix) && strings.EqualFold(name[:len(n.Prefix)], n.Prefix) {
+		path = strings.Split(name[len(n.Prefix):], n.Delimiter)
+		if strings.EqualFold(path[0], "INBOX") {
+			path = whole // a mailbox below the prefix that is called INBOX, too
+		}
+	}
+	if strings.EqualFold(path[0], "INBOX") {
 		path[0] = "INBOX"
 	}
 	return path

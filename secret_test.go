@@ -21,10 +21,11 @@ func TestSecretIsNeverShown(t *testing.T) {
 		Name   string
 		Secret Secret
 		Ptr    *Secret
-	}{"ada", s, &s}
+		hidden Secret
+	}{"ada", s, &s, s}
 
 	var shown []string
-	for _, verb := range "vTtbcdoOqxXUeEfFgGs" {
+	for _, verb := range "vTtbcdoOqxXUeEfFgGspw" {
 		for _, flags := range []string{"", "+", "#", "-30", " ", "030", ".3", "+#"} {
 			format := "%" + flags + string(verb)
 			shown = append(shown, fmt.Sprintf(format, s), fmt.Sprintf(format, &s), fmt.Sprintf(format, holder), fmt.Sprintf(format, &holder),

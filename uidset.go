@@ -20,6 +20,9 @@ type UIDSet []UIDRange
 // UIDSetOf returns the set of the given UIDs, in whatever order they come.
 func UIDSetOf(uids ...UID) UIDSet {
 	var s UIDSet
+	if !slices.IsSorted(uids) { // adding in order is linear
+		uids = slices.Sorted(slices.Values(uids))
+	}
 	for _, u := range uids {
 		s.Add(u)
 	}
@@ -143,12 +146,15 @@ func (s UIDSet) Intersect(t UIDSet) UIDSet {
 
 // Union returns the UIDs that are in either set.
 func (s UIDSet) Union(t UIDSet) UIDSet {
-	if len(s) < len(t) {
-		s, t = t, s
-	}
-	out := slices.Clone(s)
-	for _, r := range t {
-		out.AddRange(r)
+	out := make(UIDSet, 0, len(s)+len(t))
+	for len(s) > 0 || len(t) > 0 {
+		if len(t) == 0 || len(s) > 0 && s[0].First <= t[0].First {
+			out.AddRange(s[0])
+			s = s[1:]
+		} else {
+			out.AddRange(t[0])
+			t = t[1:]
+		}
 	}
 	return out
 }
