@@ -35,7 +35,7 @@ func because(err error, format string, args ...any) error {
 // Hints that several causes share.
 const (
 	trustHint = "name the CA that signed it with -from-ca or -to-ca (TLS.Roots), or pin the server's key with -from-pin or -to-pin (TLS.Pins)"
-	oldHint   = "TLS 1.0 and 1.1 are used only when TLS.MinVersion allows them for this server"
+	oldHint   = "TLS 1.0 and 1.1 are used only when TLS.MinVersion (-from-tls-min, -to-tls-min) allows them for this server"
 )
 
 // Classify turns an error of a connection to srv, met while connecting, in the
@@ -158,7 +158,7 @@ func classifyTLS(e *mailhaul.Error, srv mailhaul.Server, err error) bool {
 	case strings.Contains(text, "protocol version"), strings.Contains(text, "unsupported versions"):
 		return fail(oldHint, "the server speaks no TLS version that is allowed here (%s or later)", tls.VersionName(minVersion(srv)))
 	case alert && strings.Contains(text, "handshake failure"), alert && strings.Contains(text, "insufficient security"):
-		return fail("it may be too old, in which case TLS.MinVersion can allow more, or ask for a client certificate (TLS.Certificates)",
+		return fail("it may be too old, in which case TLS.MinVersion (-from-tls-min, -to-tls-min) can allow more, or ask for a client certificate (TLS.Certificates)",
 			"the server refused the TLS handshake")
 	case alert && strings.Contains(text, "certificate"), alert && strings.Contains(text, "unknown certificate authority"), alert && strings.Contains(text, "access denied"):
 		return fail("check the client certificate (TLS.Certificates)", "the server refused the client certificate, or the lack of one: %s", alertText(text))
