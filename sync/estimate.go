@@ -51,7 +51,7 @@ func (s *Syncer) Plan(ctx context.Context) (*Plan, error) {
 	if cfg.Store, err = copyOf(ctx, cfg.Store); err != nil {
 		return nil, err
 	}
-	r := &run{cfg: cfg, tally: newTally(cfg), start: time.Now(), drain: drain}
+	r := &run{cfg: cfg, tally: newTally(cfg), emit: emitter{ev: cfg.Events}, start: time.Now(), drain: drain}
 	return r.plan(ctx)
 }
 

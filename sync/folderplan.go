@@ -5,7 +5,6 @@ package sync
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -487,7 +486,7 @@ func folderError(causes []error, hint string) error {
 		Kind:  mailhaul.Permanent,
 		Scope: mailhaul.ScopeAccount,
 		Hint:  hint,
-		Err:   errors.New(strings.Join(texts, ", ")),
+		Err:   fmt.Errorf("%w: %s", ErrFolders, strings.Join(texts, ", ")),
 	}
 }
 

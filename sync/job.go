@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/mailhaul/mailhaul"
@@ -44,8 +45,9 @@ type job struct {
 	strikes  map[mailhaul.UID]int
 	lastErr  map[mailhaul.UID]error // why a message's body did not come
 
-	done  int   // messages moved in this run
-	bytes int64 // of those
+	done  int          // messages moved in this run
+	bytes int64        // of those
+	total atomic.Int64 // octets found to be moved so far; the fetching goroutine adds to it
 }
 
 func newJob(r *run, m folderMove, led *checkpoint.MailboxLedger) *job {
@@ -297,14 +299,21 @@ func (j *job) fail(uid mailhaul.UID, err error) {
 	}
 	j.failed.Add(uid)
 	delete(j.sent, uid)
-	f := Failure{Mailbox: j.source.Name, UID: uid, Reason: err.Error(), Err: err}
-	j.r.report(f)
+	j.r.report(Failure{Mailbox: j.source.Name, UID: uid, Reason: reasonOf(err), Err: err})
 }
 
 // giveUp records that the whole mailbox could not be moved.
 func (j *job) giveUp(err error) {
-	j.r.report(Failure{Mailbox: j.source.Name, Reason: err.Error(), Err: err})
+	j.r.report(Failure{Mailbox: j.source.Name, Reason: reasonOf(err), Err: err})
 	j.res.Failed++
+}
+
+// reasonOf leaves out of an error's text what a Failure says already.
+func reasonOf(err error) string {
+	if e, ok := errors.AsType[*mailhaul.Error](err); ok {
+		return e.Reason()
+	}
+	return err.Error()
 }
 
 func (r *run) report(f Failure) {

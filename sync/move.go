@@ -193,6 +193,7 @@ func (j *job) fetch(ctx context.Context, s mailhaul.Reader, todo mailhaul.UIDSet
 		}
 		gone = gone.Union(chunk.Minus(there))
 		j.r.meter.expect(0, bytes)
+		j.total.Add(bytes)
 		for b := range batches(msgs, limits) {
 			if j.r.draining() {
 				return gone, nil
@@ -279,7 +280,8 @@ func (j *job) progress(n int, bytes int64) {
 	j.bytes += bytes
 	p := Progress{
 		Account: j.r.cfg.Source.Account().String(), Mailbox: j.source.Name,
-		Messages: j.done, TotalMessages: j.listing.Len() - j.skipped.Len(), Bytes: j.bytes,
+		Messages: j.done, TotalMessages: j.listing.Len() - j.skipped.Len(),
+		Bytes: j.bytes, TotalBytes: max(j.bytes, j.total.Load()),
 	}
 	j.r.meter.moved(n, bytes, time.Since(j.r.start), &p)
 	j.r.emit.progress(p)

@@ -23,6 +23,11 @@ var (
 	// moved. What was in flight has been finished and recorded.
 	ErrDrained = errors.New("stopped on request; run it again to go on")
 
+	// ErrFolders is wrapped by the error of a folder plan that cannot be
+	// carried out: two mailboxes would land in one. Nothing has been written;
+	// Config.Rename or Config.Exclude is the cure.
+	ErrFolders = errors.New("the mailboxes cannot be mapped")
+
 	// ErrRunning is returned by Run when the Syncer runs already.
 	ErrRunning = errors.New("sync: this Syncer is running already")
 )
