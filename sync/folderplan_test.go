@@ -448,7 +448,7 @@ func TestFolderPlanChoice(t *testing.T) {
 // The error names what it is about as an operator reads it.
 func TestFolderPlanErrorText(t *testing.T) {
 	_, err := planFolders(folderListing(folderSlash, "a.b", "a_b"), folderListing(folderDot), folderOptions{})
-	const want = `plan the mailboxes: "a.b" and "a_b" would both become "a_b"; give one of them another name with -rename, or leave it out with -exclude`
+	const want = `plan the mailboxes: the mailboxes cannot be mapped: "a.b" and "a_b" would both become "a_b"; give one of them another name with -rename, or leave it out with -exclude`
 	if fmt.Sprint(err) != want {
 		t.Errorf("got %q, want %q", err, want)
 	}
