@@ -268,6 +268,7 @@ func TestChoosingAndRenaming(t *testing.T) {
 		require.Nil(t, r.target.User("ada").Mailbox(name), name)
 	}
 	require.Contains(t, r.run("-include", "Wrok").stdout, "Wrok")
+	r.run("-rename", "Work=Play").want(exitUsage).says("Work", "Play", "-rename")
 }
 
 func TestWhereThePasswordComesFrom(t *testing.T) {

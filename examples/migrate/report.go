@@ -116,8 +116,11 @@ func keywordWarnings(res *mailsync.Result) []string {
 // complain says in one sentence what went wrong, and returns the exit status.
 func complain(sys system, err error) int {
 	fmt.Fprintf(sys.stderr, "migrate: %s\n", explain(err))
-	if mailhaul.KindOf(err) == mailhaul.Auth {
+	switch {
+	case mailhaul.KindOf(err) == mailhaul.Auth:
 		return exitAuth
+	case errors.Is(err, mailsync.ErrFolders): // other flags are the cure
+		return exitUsage
 	}
 	return exitStopped
 }
