@@ -107,8 +107,9 @@ func uidsOf(ctx context.Context, r mailhaul.Reader) (mailhaul.UIDSet, error) {
 // trust checks that the ledger speaks of these two mailboxes. If it does not,
 // because a UIDVALIDITY is another or a UIDNEXT went back, what it says of
 // UIDs is worth nothing: it is forgotten, and everything is recognised again by
-// content. A batch whose answer is missing would be forgotten too, so its settle
-// time is waited for first: wait says how long, and nothing has been done then.
+// content. A batch whose answer is missing would be forgotten too, and a target
+// may show late what it holds, so the settle time is waited for first: wait says
+// how long, and nothing has been done then.
 func (j *job) trust(ctx context.Context, source, target mailhaul.Status) (st checkpoint.MailboxState, wait time.Duration, err error) {
 	st = j.led.State()
 	var reason string
@@ -126,10 +127,9 @@ func (j *job) trust(ctx context.Context, source, target mailhaul.Status) (st che
 		reason = fmt.Sprintf("the target's UIDNEXT went back from %d to %d", st.Explained, target.UIDNext)
 	}
 	if reason != "" {
-		if len(j.led.Intents()) > 0 {
-			if wait = j.unsettled(); wait > 0 {
-				return st, wait, nil
-			}
+		back := st.TargetValidity == target.UIDValidity // a target's listing may also lag behind what it has stored
+		if wait = j.unsettled(); wait > 0 && (back || len(j.led.Intents()) > 0) {
+			return st, wait, nil
 		}
 		j.r.tally.warn(fmt.Sprintf("mailbox %q: %s; its messages were recognised again by content, and what the target's user had deleted there may be back", j.source.Name, reason))
 		if err := j.led.Reset(ctx); err != nil {
@@ -199,7 +199,7 @@ func (j *job) settleIntents(c *comparison) {
 		switch {
 		case len(left) == 0:
 			j.led.End(in.ID)
-		case in.Stored:
+		case in.Stored && remaining <= 0:
 			// The server said OK, but nothing there looks like it. Sent again,
 			// it would be twice there if the server altered it beyond
 			// recognition.
