@@ -73,8 +73,7 @@ func (j *job) toReadBack(p uidmap.Pair, inDoubt mailhaul.UIDSet) bool {
 // found counts a message that was recognised: as copied, if this run sent it.
 func (j *job) found(p uidmap.Pair) {
 	if p.Basis.Altered() {
-		j.r.tally.alter(Alteration{Mailbox: j.source.Name, UID: p.Source, TargetUID: p.Target,
-			Reason: fmt.Sprintf("the target holds it in another form (%v)", p.Basis)})
+		j.alter(p.Source, p.Target, fmt.Sprintf("the target holds it in another form (%v)", p.Basis))
 		delete(j.checks, p.Source)
 	}
 	size, ours := j.sent[p.Source]

@@ -62,8 +62,11 @@ func (j *job) prove(ctx context.Context) {
 	j.complete = true
 }
 
-// order says whether UIDs on the target rise in the order of the source.
+// order says whether UIDs on the target rise in the order of the source. On the
+// way it lists the messages that an earlier run found altered: that run may not
+// have lived to say so.
 func (j *job) order(ctx context.Context) (level string, ok bool) {
+	level = "order"
 	last := mailhaul.UID(0)
 	for rec, err := range j.led.Records(ctx, 0) {
 		if err != nil {
@@ -72,10 +75,19 @@ func (j *job) order(ctx context.Context) (level string, ok bool) {
 		if !rec.Placed() {
 			continue
 		}
+		if rec.Altered && !j.altered.Contains(rec.Source) {
+			j.alter(rec.Source, rec.Target, "the target holds other octets, as an earlier run found")
+		}
 		if rec.Target <= last {
-			return "none", true
+			level = "none"
 		}
 		last = rec.Target
 	}
-	return "order", true
+	return level, true
+}
+
+// alter lists a message whose octets on the target are not the source's.
+func (j *job) alter(source, target mailhaul.UID, reason string) {
+	j.altered.Add(source)
+	j.r.tally.alter(Alteration{Mailbox: j.source.Name, UID: source, TargetUID: target, Reason: reason})
 }

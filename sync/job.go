@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	stdsync "sync"
 	"sync/atomic"
 	"time"
 
@@ -14,8 +15,8 @@ import (
 	"github.com/mailhaul/mailhaul/checkpoint"
 )
 
-// job moves one mailbox. One goroutine runs it; during move, the fetching
-// goroutine touches only what is marked so.
+// job moves one mailbox. One goroutine runs it, but for the stages of its
+// pipeline.
 type job struct {
 	r      *run
 	source mailhaul.Mailbox
@@ -31,8 +32,11 @@ type job struct {
 	known   bool            // listing has been filled in
 	skipped mailhaul.UIDSet // those of them that an earlier run has moved
 
+	mu       stdsync.Mutex                // protects what follows, and res, from the appenders, of which there may be several
+	missing  mailhaul.UIDSet              // listed by the source but not delivered, in this pass
 	failed   mailhaul.UIDSet              // given up in this run
 	vanished mailhaul.UIDSet              // gone from the source
+	altered  mailhaul.UIDSet              // listed as having other octets on the target
 	sent     map[mailhaul.UID]int64       // sizes of messages that were sent and whose UID on the target is not known
 	checks   map[mailhaul.UID]fingerprint // to be read back, by source UID
 	lostAt   time.Time                    // when a connection was last lost with messages in doubt
@@ -274,6 +278,13 @@ func (j *job) isolate(err error) bool {
 	j.strikes[uid]++
 	j.lastErr[uid] = err
 	return true
+}
+
+// suspect notes what was under way when something broke.
+func (j *job) suspect(set mailhaul.UIDSet) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.suspects = set
 }
 
 // giveUpBreakers gives up, out of what is certainly not on the target, the

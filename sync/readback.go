@@ -54,8 +54,7 @@ func (j *job) readBack(ctx context.Context) error {
 		want, known := j.checks[rec.Source]
 		if known && got != want {
 			rec.Altered = true
-			j.r.tally.alter(Alteration{Mailbox: j.source.Name, UID: rec.Source, TargetUID: uid,
-				Reason: "the target's server changed octets (NUL, or a CR or LF by itself) while it stored the message"})
+			j.alter(rec.Source, uid, "the target's server changed octets (NUL, or a CR or LF by itself) while it stored the message")
 		}
 		delete(j.checks, rec.Source)
 		return j.led.Put(ctx, rec)
