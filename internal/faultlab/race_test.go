@@ -1,0 +1,5 @@
+//go:build race
+
+package faultlab
+
+const raceEnabled = true
