@@ -1,4 +1,4 @@
-// The one ordered appender of a mailbox: journal, append, receipt, settle.
+// An appender of a mailbox: journal, append, receipt, settle.
 
 package sync
 
@@ -11,16 +11,25 @@ import (
 	"github.com/mailhaul/mailhaul/checkpoint"
 )
 
-// appender writes the parcels of one mailbox, in order. While the answer to
-// one batch is awaited, the next is collected and journalled; it is sent only
-// when the answer is there, so that a message that is refused and sent again
-// does not fall behind its successors.
+// appender writes the batches that it gets, in order. While the answer to one
+// is awaited, the next is journalled; it is sent only when the answer is there,
+// so that a message that is refused and sent again does not fall behind its
+// successors. With one appender, UIDs on the target rise in the order of the
+// source.
 type appender struct {
 	j         *job
 	w         mailhaul.Writer
 	watermark mailhaul.UID // all that is appended from now on has a UID at or above it
-	missing   mailhaul.UIDSet
 	last      *inFlight
+	failures  []Failure // to be reported
+}
+
+func (j *job) newAppender(w mailhaul.Writer) *appender {
+	watermark := w.Status().UIDNext
+	if watermark == 0 { // the server does not say (Courier)
+		watermark = j.led.State().Explained
+	}
+	return &appender{j: j, w: w, watermark: watermark}
 }
 
 // inFlight is a batch that was handed to the Writer.
@@ -41,13 +50,13 @@ func (f *inFlight) set() mailhaul.UIDSet {
 	return s
 }
 
-func (a *appender) run(ctx context.Context, parcels <-chan *parcel) error {
-	for p := range parcels {
+func (a *appender) run(ctx context.Context, loads <-chan *load) error {
+	for l := range loads {
 		var err error
-		if p.stream {
-			err = a.streamed(ctx, p)
+		if l.stream {
+			err = a.streamed(ctx, l.parcel)
 		} else {
-			err = a.buffered(ctx, p)
+			err = a.buffered(ctx, l)
 		}
 		if err != nil {
 			return graver(err, a.settle(ctx))
@@ -57,22 +66,21 @@ func (a *appender) run(ctx context.Context, parcels <-chan *parcel) error {
 }
 
 // buffered appends a batch whose bodies are held in memory.
-func (a *appender) buffered(ctx context.Context, p *parcel) error {
-	items, missing, err := p.collect()
-	a.note(missing, err)
-	if err != nil && !messageOnly(err) {
-		release(items)
-		a.j.suspects = p.set()
-		return err
+func (a *appender) buffered(ctx context.Context, l *load) error {
+	a.note(l.missing, l.err)
+	if l.err != nil && !messageOnly(l.err) {
+		l.drop()
+		a.j.suspect(l.set())
+		return l.err
 	}
-	if len(items) == 0 {
+	if len(l.items) == 0 {
 		return nil
 	}
 	next := &inFlight{risky: make(map[mailhaul.UID]fingerprint)}
-	for _, it := range items {
+	for _, it := range l.items {
 		f, risky, err := inspect(it.body)
 		if err != nil {
-			release(items)
+			l.drop()
 			return err
 		}
 		if risky {
@@ -82,10 +90,10 @@ func (a *appender) buffered(ctx context.Context, p *parcel) error {
 		next.sizes = append(next.sizes, it.body.Size())
 	}
 	if err := a.journal(ctx, next); err != nil {
-		release(items)
+		l.drop()
 		return err
 	}
-	return a.send(ctx, next, items)
+	return a.send(ctx, next, l.items)
 }
 
 // streamed appends one large message while it arrives.
@@ -104,19 +112,22 @@ func (a *appender) streamed(ctx context.Context, p *parcel) error {
 		if err == nil || messageOnly(err) {
 			return nil
 		}
-		a.j.suspects = p.set()
+		a.j.suspect(p.set())
 	}
 	return err
 }
 
 // note keeps what did not come, and why.
 func (a *appender) note(missing mailhaul.UIDSet, err error) {
-	a.missing = a.missing.Union(missing)
+	j := a.j
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.missing = j.missing.Union(missing)
 	if err == nil || !messageOnly(err) {
 		return
 	}
 	for uid := range missing.All() {
-		a.j.lastErr[uid] = err
+		j.lastErr[uid] = err
 	}
 }
 
@@ -138,15 +149,14 @@ func (a *appender) send(ctx context.Context, next *inFlight, items []item) error
 	}
 	out := make([]mailhaul.Outgoing, len(items))
 	for i, it := range items {
-		flags, dropped := mailhaul.NormalizeFlags(it.msg.Flags)
-		a.j.res.FlagsDropped += dropped
+		flags, _ := mailhaul.NormalizeFlags(it.msg.Flags)
 		out[i] = mailhaul.Outgoing{Flags: flags, InternalDate: it.msg.InternalDate, Body: it.body}
 	}
 	var err error
 	next.receipt, err = a.w.Append(ctx, out)
 	a.last = next
 	if err != nil {
-		a.j.suspects = next.set()
+		a.j.suspect(next.set())
 	}
 	return err
 }
@@ -160,25 +170,41 @@ func (a *appender) settle(ctx context.Context) error {
 		return nil
 	}
 	a.last = nil
-	j := a.j
 	outcomes, failure := f.receipt.Wait(ctx)
 	if f.watched != nil {
 		if fp, risky := f.watched.fingerprint(); risky {
 			f.risky = map[mailhaul.UID]fingerprint{f.msgs[0].UID: fp}
 		}
 	}
+	// An answer that has come is noted even if everything else is being stopped.
+	stored, bytes, failure := a.outcome(context.WithoutCancel(ctx), f, outcomes, failure)
+	for _, f := range a.failures {
+		a.j.r.report(f)
+	}
+	a.failures = nil
+	if stored > 0 {
+		a.j.copied(stored, bytes)
+	}
+	return failure
+}
+
+// outcome stages what the answer to a batch says, and returns how much was
+// stored under known UIDs.
+func (a *appender) outcome(ctx context.Context, f *inFlight, outcomes []mailhaul.Outcome, failure error) (stored int, bytes int64, err error) {
+	j := a.j
+	j.mu.Lock()
+	defer j.mu.Unlock()
 	var open bool // something is in doubt, or stored in an unknown place
 	allStored := true
-	var bytes int64
-	stored := 0
 	for i, o := range outcomes {
 		m := f.msgs[i]
-		j.res.FlagsDropped += o.Dropped
+		_, dropped := mailhaul.NormalizeFlags(m.Flags)
+		j.res.FlagsDropped += dropped + o.Dropped
+		if fp, risky := f.risky[m.UID]; risky && o.Delivery != mailhaul.NotStored {
+			j.checks[m.UID] = fp
+		}
 		switch o.Delivery {
 		case mailhaul.Stored:
-			if fp, risky := f.risky[m.UID]; risky {
-				j.checks[m.UID] = fp
-			}
 			if o.UID == 0 {
 				open = true
 				j.sent[m.UID] = f.sizes[i]
@@ -190,7 +216,7 @@ func (a *appender) settle(ctx context.Context) error {
 				rec.State = checkpoint.Unread
 			}
 			if err := j.led.Put(ctx, rec); err != nil {
-				return graver(err, failure)
+				return stored, bytes, graver(err, failure)
 			}
 			stored++
 			bytes += f.sizes[i]
@@ -202,9 +228,6 @@ func (a *appender) settle(ctx context.Context) error {
 			allStored = false
 			open = true
 			j.sent[m.UID] = f.sizes[i]
-			if fp, risky := f.risky[m.UID]; risky {
-				j.checks[m.UID] = fp
-			}
 			j.lostAt = time.Now()
 			if failure = graver(failure, o.Err); failure == nil {
 				failure = j.errorf("append to", mailhaul.Transient, errors.New("the server did not say what became of a message"))
@@ -223,13 +246,10 @@ func (a *appender) settle(ctx context.Context) error {
 		j.suspects = nil
 		j.limit = min(j.r.cfg.BatchMessages, j.limit*2)
 	}
-	if stored > 0 {
-		j.copied(stored, bytes)
-	}
-	return failure
+	return stored, bytes, failure
 }
 
-// refused decides about a message that was not stored. What concerns the
+// refused decides about a message that was not stored; job.mu is held. What concerns the
 // message alone is listed; anything else ends this Writer.
 func (a *appender) refused(uid mailhaul.UID, err error) error {
 	e, ok := errors.AsType[*mailhaul.Error](err)
@@ -254,7 +274,9 @@ func (a *appender) refused(uid mailhaul.UID, err error) error {
 	if at.Mailbox == "" {
 		at.Mailbox = a.j.target.Name
 	}
-	a.j.fail(uid, &at)
+	if f, first := a.j.mark(uid, &at); first {
+		a.failures = append(a.failures, f)
+	}
 	return nil
 }
 

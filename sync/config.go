@@ -46,6 +46,12 @@ type Config struct {
 	// 4.
 	Mailboxes int
 
+	// Appenders is how many connections append to one mailbox. Default 1: UIDs
+	// on the target rise in the order of the source. More give that up, for
+	// accounts whose mail is in one large mailbox and far away; the connections
+	// come out of those that the Target has.
+	Appenders int
+
 	// BatchMessages and BatchBytes bound what is appended and journalled at
 	// once. Default 100 messages and 2 MiB: beyond that, larger batches gain
 	// little on servers measured so far and cost more when a connection is
@@ -92,6 +98,9 @@ func (c Config) applyDefaults() Config {
 	}
 	if c.Mailboxes == 0 {
 		c.Mailboxes = 4
+	}
+	if c.Appenders == 0 {
+		c.Appenders = 1
 	}
 	if c.BatchMessages == 0 {
 		c.BatchMessages = 100
@@ -144,6 +153,9 @@ func (c Config) validate() error {
 	}
 	if c.Mailboxes < 0 {
 		bad("Mailboxes is %d; it cannot be negative", c.Mailboxes)
+	}
+	if c.Appenders < 0 {
+		bad("Appenders is %d; it cannot be negative", c.Appenders)
 	}
 	if c.BatchMessages < 0 {
 		bad("BatchMessages is %d; it cannot be negative", c.BatchMessages)

@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	stdsync "sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -471,5 +472,41 @@ func TestNameThatTheTargetRefuses(t *testing.T) {
 		require.Equal(t, "What?", res.Failed[0].Mailbox)
 		require.Equal(t, []string{"INBOX", "Other_", "What_"}, r.target.Paths())
 		require.Len(t, bodies(r.target, "What_"), 2)
+	}
+}
+
+// Several appenders in one mailbox give up the order and nothing else.
+func TestSeveralAppenders(t *testing.T) {
+	for seed := range uint64(20) {
+		synctest.Test(t, func(t *testing.T) {
+			var mu stdsync.Mutex
+			rnd := rand.New(rand.NewPCG(seed, 2))
+			r := newRig(t)
+			r.cfg.Appenders = 1 + int(seed%4)
+			r.cfg.BatchMessages = 3
+			r.cfg.SettleTime = 10 * time.Second
+			r.cfg.Retries = 50
+			r.fill("INBOX", 100)
+			r.source.Add("INBOX", mail("twin", 1))
+			r.source.Add("INBOX", mail("twin", 1))
+			r.target.Hooks.Append = func(_ string, batch []mailhaul.Outgoing) *memmail.Answer {
+				mu.Lock()
+				defer mu.Unlock()
+				switch rnd.IntN(30) {
+				case 0:
+					return &memmail.Answer{Outcomes: make([]mailhaul.Outcome, len(batch)), Err: memmail.Lost("")}
+				case 1:
+					return &memmail.Answer{Err: memmail.Lost(""), Late: func(store func()) { time.AfterFunc(3*time.Second, store) }}
+				}
+				return nil
+			}
+			res := r.run()
+			require.Empty(t, res.Failed)
+			require.Equal(t, 102, res.Copied)
+			require.Equal(t, bodies(r.source, "INBOX"), bodies(r.target, "INBOX"))
+			res = r.run()
+			require.Zero(t, res.Copied)
+			require.LessOrEqual(t, res.RoundTrips, int64(1), "nothing is left to be explained")
+		})
 	}
 }

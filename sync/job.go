@@ -305,12 +305,20 @@ func (j *job) giveUpBreakers(todo mailhaul.UIDSet) mailhaul.UIDSet {
 
 // fail gives one message up for this run.
 func (j *job) fail(uid mailhaul.UID, err error) {
+	if f, first := j.mark(uid, err); first {
+		j.r.report(f)
+	}
+}
+
+// mark notes that a message is given up, and returns what is to be reported;
+// first is false if that has been done.
+func (j *job) mark(uid mailhaul.UID, err error) (f Failure, first bool) {
 	if j.failed.Contains(uid) {
-		return
+		return Failure{}, false
 	}
 	j.failed.Add(uid)
 	delete(j.sent, uid)
-	j.r.report(Failure{Mailbox: j.source.Name, UID: uid, Reason: reasonOf(err), Err: err})
+	return Failure{Mailbox: j.source.Name, UID: uid, Reason: reasonOf(err), Err: err}, true
 }
 
 // giveUp records that the whole mailbox could not be moved.

@@ -1,22 +1,14 @@
-// Carrying out what a comparison found: flags first, then the messages, which
-// are fetched ahead of one ordered appender.
+// Carrying out what a comparison found: flags first, then the messages.
 
 package sync
 
 import (
-	"cmp"
 	"context"
 	"slices"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/mailhaul/mailhaul"
 )
-
-// listAtOnce is how many messages are described before their bodies are asked
-// for.
-const listAtOnce = 1000
 
 // move writes to the target. Without a comparison the target mailbox is taken
 // to be empty; if that, or what the comparison saw, is no longer true, it asks
@@ -115,8 +107,17 @@ func (j *job) settleSource(ctx context.Context, status mailhaul.Status, flags []
 			return err
 		}
 	}
+	_, mapped, err := j.led.Sets(ctx)
+	if err != nil {
+		return err
+	}
 	st := j.led.State()
 	st.SourceStatus = status
+	for _, r := range mapped { // what several appenders stored side by side
+		if r.First <= st.Explained && st.Explained <= r.Last {
+			st.Explained = r.Last + 1
+		}
+	}
 	j.led.SetState(st)
 	return nil
 }
@@ -145,105 +146,6 @@ func (j *job) storeFlags(ctx context.Context, w mailhaul.Writer, work []flagWork
 	return nil
 }
 
-// pipeline moves the messages of todo. It returns those that the source lists
-// but did not deliver.
-func (j *job) pipeline(ctx context.Context, w mailhaul.Writer, s mailhaul.Reader, todo mailhaul.UIDSet) (missing mailhaul.UIDSet, err error) {
-	g, ctx := errgroup.WithContext(ctx)
-	parcels := make(chan *parcel, 2)
-	limits := batchLimits{messages: j.limit, bytes: j.r.cfg.BatchBytes, stream: j.r.cfg.StreamAbove, alone: slices.Clone(j.alone)}
-	var gone mailhaul.UIDSet
-	g.Go(func() error {
-		defer close(parcels)
-		var err error
-		gone, err = j.fetch(ctx, s, todo, limits, parcels)
-		return err
-	})
-	g.Go(func() error {
-		a := appender{j: j, w: w, watermark: max(w.Status().UIDNext, j.led.State().Explained)}
-		err := a.run(ctx, parcels)
-		missing = a.missing
-		return err
-	})
-	err = g.Wait()
-	for p := range parcels {
-		p.abandon()
-	}
-	j.vanish(gone)
-	if err == nil && j.r.draining() {
-		err = ErrDrained
-	}
-	return missing, err
-}
-
-// fetch asks for the messages of todo in batches, as far ahead as the budget
-// and the channel allow. It runs beside the appender and touches nothing that
-// the appender does. It returns the messages that are gone.
-func (j *job) fetch(ctx context.Context, s mailhaul.Reader, todo mailhaul.UIDSet, limits batchLimits, out chan<- *parcel) (gone mailhaul.UIDSet, err error) {
-	budget := j.r.cfg.Budget
-	for chunk := range todo.Chunks(listAtOnce) {
-		msgs, err := describe(ctx, s, chunk)
-		if err != nil {
-			return gone, err
-		}
-		var bytes int64
-		var there mailhaul.UIDSet
-		for _, m := range msgs {
-			there.Add(m.UID)
-			bytes += max(0, m.Size)
-		}
-		gone = gone.Union(chunk.Minus(there))
-		j.r.meter.expect(0, bytes)
-		j.total.Add(bytes)
-		for b := range batches(msgs, limits) {
-			if j.r.draining() {
-				return gone, nil
-			}
-			p := &parcel{batch: b, budget: budget}
-			if b.stream {
-				p.done = make(chan struct{})
-				p.ask = func(ctx context.Context) (seq, error) { return s.Fetch(ctx, b.set(), true) }
-			} else {
-				if p.taken, err = budget.take(ctx, b.bytes); err != nil {
-					return gone, err
-				}
-				if p.bodies, err = s.Fetch(ctx, b.set(), false); err != nil {
-					p.abandon()
-					return gone, err
-				}
-			}
-			select {
-			case out <- p:
-			case <-ctx.Done():
-				p.abandon()
-				return gone, ctx.Err()
-			}
-			if b.stream { // nothing may be asked for before the appender has asked for it
-				select {
-				case <-p.done:
-				case <-ctx.Done():
-					return gone, ctx.Err()
-				}
-			}
-		}
-	}
-	return gone, nil
-}
-
-// describe lists a few messages, in ascending order.
-func describe(ctx context.Context, s mailhaul.Reader, set mailhaul.UIDSet) ([]mailhaul.Message, error) {
-	msgs := make([]mailhaul.Message, 0, set.Len())
-	for m, err := range s.Messages(ctx, set, mailhaul.FieldFlags|mailhaul.FieldSize|mailhaul.FieldDate, 0) {
-		if err != nil {
-			return nil, err
-		}
-		if set.Contains(m.UID) {
-			msgs = append(msgs, m)
-		}
-	}
-	slices.SortStableFunc(msgs, func(a, b mailhaul.Message) int { return cmp.Compare(a.UID, b.UID) })
-	return slices.CompactFunc(msgs, func(a, b mailhaul.Message) bool { return a.UID == b.UID }), nil
-}
-
 // vanish counts messages that are gone from the source. It is no error: its
 // user may delete mail at any time.
 func (j *job) vanish(gone mailhaul.UIDSet) {
@@ -269,13 +171,16 @@ func (j *job) askAfter(ctx context.Context, s mailhaul.Reader, missing mailhaul.
 
 // copied counts messages that were moved by this run.
 func (j *job) copied(n int, bytes int64) {
+	j.mu.Lock()
 	j.res.Copied += n
 	j.res.Bytes += bytes
+	j.mu.Unlock()
 	j.progress(n, bytes)
 }
 
 // progress tells how far the mailbox is.
 func (j *job) progress(n int, bytes int64) {
+	j.mu.Lock()
 	j.done += n
 	j.bytes += bytes
 	p := Progress{
@@ -283,6 +188,7 @@ func (j *job) progress(n int, bytes int64) {
 		Messages: j.done, TotalMessages: j.listing.Len() - j.skipped.Len(),
 		Bytes: j.bytes, TotalBytes: max(j.bytes, j.total.Load()),
 	}
+	j.mu.Unlock()
 	j.r.meter.moved(n, bytes, time.Since(j.r.start), &p)
 	j.r.emit.progress(p)
 }

@@ -1,0 +1,183 @@
+// The pipeline of one mailbox: fetch, collect, append.
+
+package sync
+
+import (
+	"cmp"
+	"context"
+	"slices"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/mailhaul/mailhaul"
+)
+
+// listAtOnce is how many messages are described before their bodies are asked
+// for.
+const listAtOnce = 1000
+
+// pipeline moves the messages of todo. It returns those that the source lists
+// but did not deliver.
+//
+// Three stages, joined by small channels, each run by goroutines that end with
+// it: one asks for batches, one waits for their bodies, in the order in which
+// they were asked for, and one appends them; or several append, on connections
+// of their own, where the order is not asked for.
+func (j *job) pipeline(ctx context.Context, w mailhaul.Writer, s mailhaul.Reader, todo mailhaul.UIDSet) (missing mailhaul.UIDSet, err error) {
+	g, ctx := errgroup.WithContext(ctx)
+	parcels := make(chan *parcel, 2)
+	loads := make(chan *load, 1)
+	limits := batchLimits{messages: j.limit, bytes: j.r.cfg.BatchBytes, stream: j.r.cfg.StreamAbove, alone: slices.Clone(j.alone)}
+	var gone mailhaul.UIDSet
+	g.Go(func() error {
+		defer close(parcels)
+		var err error
+		gone, err = j.fetch(ctx, s, todo, limits, parcels)
+		return err
+	})
+	g.Go(func() error {
+		defer close(loads)
+		return collect(ctx, parcels, loads)
+	})
+	j.missing = nil
+	opening, opened := context.WithCancel(ctx)
+	g.Go(func() error {
+		defer opened()
+		return j.newAppender(w).run(ctx, loads)
+	})
+	for range min(j.r.cfg.Appenders-1, todo.Len()/limits.messages) {
+		g.Go(func() error { return j.appendBeside(ctx, opening, loads) })
+	}
+	err = g.Wait()
+	for p := range parcels {
+		p.abandon()
+	}
+	for l := range loads {
+		l.drop()
+	}
+	j.vanish(gone)
+	if err == nil && j.r.draining() {
+		err = ErrDrained
+	}
+	return j.missing, err
+}
+
+// appendBeside runs one more appender, on a connection of its own, if it gets
+// one before opening is done, which is when everything has been appended. What
+// it waits for is thus nothing that anyone else waits for.
+func (j *job) appendBeside(ctx, opening context.Context, loads <-chan *load) error {
+	w, err := j.r.cfg.Target.OpenWriter(opening, j.target)
+	if opening.Err() != nil && err != nil {
+		return ctx.Err()
+	}
+	if err != nil {
+		return err
+	}
+	defer w.Close()
+	if w.Status().UIDValidity != j.led.State().TargetValidity {
+		return nil // the next pass will see to it
+	}
+	if err := j.newAppender(w).run(ctx, loads); err != nil {
+		return err
+	}
+	return w.Finish(ctx)
+}
+
+// fetch asks for the messages of todo in batches, as far ahead as the budget
+// and the channel allow. It runs beside the appenders and touches nothing that
+// they do. It returns the messages that are gone.
+func (j *job) fetch(ctx context.Context, s mailhaul.Reader, todo mailhaul.UIDSet, limits batchLimits, out chan<- *parcel) (gone mailhaul.UIDSet, err error) {
+	budget := j.r.cfg.Budget
+	for chunk := range todo.Chunks(listAtOnce) {
+		msgs, err := describe(ctx, s, chunk)
+		if err != nil {
+			return gone, err
+		}
+		var bytes int64
+		var there mailhaul.UIDSet
+		for _, m := range msgs {
+			there.Add(m.UID)
+			bytes += max(0, m.Size)
+		}
+		gone = gone.Union(chunk.Minus(there))
+		j.r.meter.expect(0, bytes)
+		j.total.Add(bytes)
+		for b := range batches(msgs, limits) {
+			if j.r.draining() {
+				return gone, nil
+			}
+			p := &parcel{batch: b, budget: budget}
+			if b.stream {
+				p.done = make(chan struct{})
+				p.ask = func(ctx context.Context) (seq, error) { return s.Fetch(ctx, b.set(), true) }
+			} else {
+				if p.taken, err = budget.take(ctx, b.bytes); err != nil {
+					return gone, err
+				}
+				if p.bodies, err = s.Fetch(ctx, b.set(), false); err != nil {
+					p.abandon()
+					return gone, err
+				}
+			}
+			select {
+			case out <- p:
+			case <-ctx.Done():
+				p.abandon()
+				return gone, ctx.Err()
+			}
+			if b.stream { // nothing may be asked for before the appender has asked for it
+				select {
+				case <-p.done:
+				case <-ctx.Done():
+					return gone, ctx.Err()
+				}
+			}
+		}
+	}
+	return gone, nil
+}
+
+// describe lists a few messages, in ascending order.
+func describe(ctx context.Context, s mailhaul.Reader, set mailhaul.UIDSet) ([]mailhaul.Message, error) {
+	msgs := make([]mailhaul.Message, 0, set.Len())
+	for m, err := range s.Messages(ctx, set, mailhaul.FieldFlags|mailhaul.FieldSize|mailhaul.FieldDate, 0) {
+		if err != nil {
+			return nil, err
+		}
+		if set.Contains(m.UID) {
+			msgs = append(msgs, m)
+		}
+	}
+	slices.SortStableFunc(msgs, func(a, b mailhaul.Message) int { return cmp.Compare(a.UID, b.UID) })
+	return slices.CompactFunc(msgs, func(a, b mailhaul.Message) bool { return a.UID == b.UID }), nil
+}
+
+// load is a batch whose bodies have come, or what came of it instead. A
+// streamed message is not asked for yet.
+type load struct {
+	*parcel
+	items   []item
+	missing mailhaul.UIDSet
+	err     error
+}
+
+// drop gives up what will not be appended.
+func (l *load) drop() { release(l.items) }
+
+// collect waits for the bodies of each parcel, in order. A connection that
+// broke is the appender's to report, after what came before it.
+func collect(ctx context.Context, parcels <-chan *parcel, loads chan<- *load) error {
+	for p := range parcels {
+		l := &load{parcel: p}
+		if !p.stream {
+			l.items, l.missing, l.err = p.collect()
+		}
+		select {
+		case loads <- l:
+		case <-ctx.Done():
+			l.drop()
+			return ctx.Err()
+		}
+	}
+	return nil
+}
