@@ -196,6 +196,7 @@ func (a *appender) outcome(ctx context.Context, f *inFlight, outcomes []mailhaul
 	defer j.mu.Unlock()
 	var open bool // something is in doubt, or stored in an unknown place
 	allStored := true
+	believed := a.plausible(outcomes)
 	for i, o := range outcomes {
 		m := f.msgs[i]
 		_, dropped := mailhaul.NormalizeFlags(m.Flags)
@@ -205,8 +206,9 @@ func (a *appender) outcome(ctx context.Context, f *inFlight, outcomes []mailhaul
 		}
 		switch o.Delivery {
 		case mailhaul.Stored:
-			if o.UID == 0 {
+			if o.UID == 0 || !believed {
 				open = true
+				j.lostAt = time.Now() // it may be shown late
 				j.sent[m.UID] = f.sizes[i]
 				continue
 			}
@@ -247,6 +249,24 @@ func (a *appender) outcome(ctx context.Context, f *inFlight, outcomes []mailhaul
 		j.limit = min(j.r.cfg.BatchMessages, j.limit*2)
 	}
 	return stored, bytes, failure
+}
+
+// plausible reports whether the UIDs that the server named can be those of the
+// batch: they rise, from the watermark on (RFC 9051 section 2.3.1.1). Those of
+// a server that lies, or names the copy that it had already, are not believed:
+// the batch is then looked for by content.
+func (a *appender) plausible(outcomes []mailhaul.Outcome) bool {
+	least := a.watermark
+	for _, o := range outcomes {
+		if o.Delivery != mailhaul.Stored || o.UID == 0 {
+			continue
+		}
+		if o.UID < least {
+			return false
+		}
+		least = o.UID + 1
+	}
+	return true
 }
 
 // refused decides about a message that was not stored; job.mu is held. What concerns the
