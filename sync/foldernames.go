@@ -104,41 +104,18 @@ func (n folderNamer) fit(path []string) []string {
 		return nil
 	}
 	const room = 64
-	keep := 0
-	for keep < len(path)-1 && folderOctets(n.naming.Join(path[:keep+1]))+len(n.naming.Delimiter)+room <= folderNameLimit {
-		keep++
-	}
-	taken := folderOctets(n.naming.Prefix)
-	if keep > 0 {
-		taken = folderOctets(n.naming.Join(path[:keep])) + folderOctets(n.naming.Delimiter)
+	between := folderOctets(n.naming.Delimiter)
+	keep, taken := 0, folderOctets(n.naming.Prefix)
+	for ; keep < len(path)-1; keep++ {
+		octets := folderOctets(path[keep]) + between
+		if taken+octets+room > folderNameLimit {
+			break
+		}
+		taken += octets
 	}
 	left := max(room, min(folderLevelLimit, folderNameLimit-taken))
 	rest := strings.Join(path[keep:], "_")
 	return append(append([]string(nil), path[:keep]...), folderCut(rest, left))
-}
-
-// plain returns a path made of nothing but letters, digits and a few harmless
-// characters, for a server that refuses the name that was made for it.
-func (n folderNamer) plain(path []string) []string {
-	out := make([]string, len(path))
-	for i, level := range path {
-		plain := strings.Trim(strings.Map(func(r rune) rune {
-			if r < utf8.RuneSelf && folderPlain(byte(r)) {
-				return r
-			}
-			return '_'
-		}, level), " ")
-		if plain != level {
-			// Other names would become the same.
-			plain = folderShorten(plain, 64) + folderMark(level)
-		}
-		out[i] = plain
-	}
-	return out
-}
-
-func folderPlain(c byte) bool {
-	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == ' ' || c == '-' || c == '_'
 }
 
 // folderFromLatin1 reads each octet as a character of ISO 8859-1.
@@ -179,10 +156,11 @@ func folderShorten(name string, limit int) string {
 // long names that begin alike stay apart, in at most limit octets.
 func folderCut(name string, limit int) string {
 	mark := folderMark(name)
+	var length folderLength
 	end := 0
 	for end < len(name) {
-		_, width := utf8.DecodeRuneInString(name[end:])
-		if folderOctets(name[:end+width])+len(mark) > limit {
+		r, width := utf8.DecodeRuneInString(name[end:])
+		if length.add(r, width); length.octets()+len(mark) > limit {
 			break
 		}
 		end += width
@@ -197,27 +175,44 @@ func folderMark(name string) string {
 // folderOctets returns how long a name is on the wire or on a disk: in UTF-8 or
 // in modified UTF-7 (RFC 3501 section 5.1.3), whichever is longer.
 func folderOctets(name string) int {
-	utf7, units := 0, 0
-	flush := func() {
-		if units > 0 {
-			utf7 += 2 + (units*16+5)/6 // "&", six bits a character, "-"
-			units = 0
-		}
+	var length folderLength
+	for i := 0; i < len(name); {
+		r, width := utf8.DecodeRuneInString(name[i:])
+		length.add(r, width)
+		i += width
 	}
-	for _, r := range name {
-		switch {
-		case r == '&':
-			flush()
-			utf7 += 2
-		case r >= 0x20 && r < 0x7f:
-			flush()
-			utf7++
-		case r > 0xffff:
-			units += 2
-		default:
-			units++
-		}
-	}
-	flush()
-	return max(utf7, len(name))
+	return length.octets()
 }
+
+// folderLength measures a name, character by character.
+type folderLength struct {
+	utf8, utf7 int
+	units      int // UTF-16 code units in the encoded run that is not over
+}
+
+func (l *folderLength) add(r rune, width int) {
+	l.utf8 += width
+	switch {
+	case r > 0xffff:
+		l.units += 2
+		return
+	case r < 0x20 || r > 0x7e:
+		l.units++
+		return
+	}
+	l.utf7 += l.run() + 1
+	l.units = 0
+	if r == '&' {
+		l.utf7++
+	}
+}
+
+// run is the length of the encoded run: "&", six bits a character, "-".
+func (l *folderLength) run() int {
+	if l.units == 0 {
+		return 0
+	}
+	return 2 + (l.units*16+5)/6
+}
+
+func (l *folderLength) octets() int { return max(l.utf8, l.utf7+l.run()) }

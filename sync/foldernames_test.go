@@ -7,8 +7,6 @@ import (
 	"strings"
 	"testing"
 	"unicode/utf8"
-
-	"github.com/mailhaul/mailhaul"
 )
 
 func TestFolderOctets(t *testing.T) {
@@ -54,16 +52,5 @@ func TestFolderLongNames(t *testing.T) {
 				}
 			}
 		}
-	}
-}
-
-func TestFolderPlainNames(t *testing.T) {
-	n := folderNamer{naming: mailhaul.Naming{Delimiter: "/"}}
-	if got := n.plain([]string{"Work", "2024-05 a_b"}); !slices.Equal(got, []string{"Work", "2024-05 a_b"}) {
-		t.Errorf("a plain name becomes %q", got)
-	}
-	a, b := n.plain([]string{"Entwürfe?"}), n.plain([]string{"Entw?rfe?"})
-	if a[0] == b[0] || !strings.HasPrefix(a[0], "Entw_rfe_~") {
-		t.Errorf("got %q and %q", a, b)
 	}
 }

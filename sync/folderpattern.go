@@ -93,53 +93,52 @@ func (p *folderPattern) add(kind folderTokenKind, char rune) {
 // matches reports whether the pattern takes in the folder at path, which has
 // the given role by attribute or by name.
 func (p *folderPattern) matches(path []string, role mailhaul.Role) bool {
-	hit := false
-	if p.role != mailhaul.RoleNone {
-		hit = role == p.role
-	} else {
-		for n := 1; n <= len(path) && !hit; n++ {
-			if n == 1 && n < len(path) && path[0] == "INBOX" {
-				continue
-			}
-			hit = p.matchesName(strings.Join(path[:n], "/"))
-		}
+	hit := role == p.role
+	if p.role == mailhaul.RoleNone {
+		hit = p.matchesPath(path)
 	}
 	p.used = p.used || hit
 	return hit
 }
 
-// matchesName runs over the name once, keeping all places in the pattern that
-// are reached, so that no pattern takes long.
-func (p *folderPattern) matchesName(name string) bool {
+// matchesPath runs over the path once, keeping all places in the pattern that
+// are reached, so that no pattern takes long. It looks at each level's end
+// whether the pattern is over as well.
+func (p *folderPattern) matchesPath(path []string) bool {
 	here := make([]bool, len(p.tokens)+1)
 	next := make([]bool, len(p.tokens)+1)
-	p.reach(here, 0)
-	for _, c := range name {
+	step := func(c rune) {
 		clear(next)
-		for i, t := range p.tokens {
-			if !here[i] {
-				continue
-			}
-			switch t.kind {
-			case folderLiteral:
-				if c == t.char {
-					p.reach(next, i+1)
-				}
-			case folderAnyOne:
-				if c != '/' {
-					p.reach(next, i+1)
-				}
-			case folderAnyRun:
-				if c != '/' {
-					p.reach(next, i)
-				}
-			case folderAnyPath:
-				p.reach(next, i)
-			}
-		}
+		p.step(here, next, c)
 		here, next = next, here
 	}
-	return here[len(p.tokens)]
+	p.reach(here, 0)
+	for i, level := range path {
+		if i > 0 {
+			step('/')
+		}
+		for _, c := range level {
+			step(c)
+		}
+		inboxOnTheWay := i == 0 && len(path) > 1 && level == "INBOX"
+		if here[len(p.tokens)] && !inboxOnTheWay {
+			return true
+		}
+	}
+	return false
+}
+
+// step marks the places in next that a character leads to from those in here.
+func (p *folderPattern) step(here, next []bool, c rune) {
+	for i, t := range p.tokens {
+		switch {
+		case !here[i]:
+		case t.kind == folderLiteral && c == t.char, t.kind == folderAnyOne && c != '/':
+			p.reach(next, i+1)
+		case t.kind == folderAnyRun && c != '/', t.kind == folderAnyPath:
+			p.reach(next, i)
+		}
+	}
 }
 
 // reach marks place i, and those that are reached from it without a character.

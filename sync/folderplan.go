@@ -206,7 +206,7 @@ func (p *folderPlanner) choose() {
 			continue
 		case first == nil:
 			p.byPath[folderKey(n.path)] = n
-		case first.box.Wire == n.box.Wire || n.inbox():
+		case first.box.Wire == n.box.Wire || n.inbox() && strings.EqualFold(first.box.Wire, n.box.Wire):
 			n.skip = "the source lists it twice"
 			continue
 		}
@@ -296,26 +296,32 @@ func (p *folderPlanner) legal(path []string) (legal, wrong []string) {
 // place returns where the folder at a path of the source goes, in levels; with
 // own as if it and its parents had no roles.
 func (p *folderPlanner) place(path []string, own bool) []string {
+	var place []string
+	for i := range path {
+		place = p.below(place, path[:i+1], own)
+	}
+	return place
+}
+
+// below returns where the folder at a path goes, when its parent goes to place.
+// It may write behind the end of place.
+func (p *folderPlanner) below(place, path []string, own bool) []string {
 	if n := p.byPath[folderKey(path)]; n != nil {
 		switch {
 		case n.fixed != nil:
-			return n.fixed
+			return slices.Clip(n.fixed)
 		case n.moved != nil && !own:
-			return n.moved
+			return slices.Clip(n.moved)
 		case n.aside != nil:
-			return n.aside
+			return slices.Clip(n.aside)
 		}
 	}
-	last, _ := p.namer.level(path[len(path)-1])
-	switch parent := path[:len(path)-1]; {
-	case len(parent) == 0:
-		return []string{last}
-	case len(parent) == 1 && parent[0] == "INBOX":
+	if len(path) == 2 && path[0] == "INBOX" {
 		// As with RENAME (RFC 9051 section 6.3.6), children do not follow INBOX.
-		return []string{"INBOX", last}
-	default:
-		return append(slices.Clip(p.place(parent, own)), last)
+		place = []string{"INBOX"}
 	}
+	level, _ := p.namer.level(path[len(path)-1])
+	return append(place, level)
 }
 
 // seat returns a folder's own place as the target names it.
@@ -340,14 +346,15 @@ func (p *folderPlanner) takeSeats() {
 				p.owners[folderKey(seat[:i+1])]++
 			}
 		}
+		var place []string
 		for i := range n.path {
 			path := n.path[:i+1]
-			if counted[folderKey(path)] {
-				continue
+			place = p.below(place, path, true)
+			if key := folderKey(path); !counted[key] {
+				counted[key] = true
+				owned, _ := p.namer.path(place)
+				p.owners[folderKey(owned)]++
 			}
-			counted[folderKey(path)] = true
-			place, _ := p.namer.path(p.place(path, true))
-			p.owners[folderKey(place)]++
 		}
 	}
 }

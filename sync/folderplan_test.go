@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/mailhaul/mailhaul"
 )
@@ -451,5 +452,21 @@ func TestFolderPlanErrorText(t *testing.T) {
 	const want = `plan the mailboxes: the mailboxes cannot be mapped: "a.b" and "a_b" would both become "a_b"; give one of them another name with -rename, or leave it out with -exclude`
 	if fmt.Sprint(err) != want {
 		t.Errorf("got %q, want %q", err, want)
+	}
+}
+
+// A name that a hostile server makes up takes no age.
+func TestFolderPlanDeepNames(t *testing.T) {
+	deep := strings.TrimSuffix(strings.Repeat("x/", 1000), "/")
+	source := folderListing(folderSlash, deep, deep+"/y", "Sent")
+	for _, naming := range folderNamings() {
+		start := time.Now()
+		plan, err := planFolders(source, folderListing(naming), folderOptions{Exclude: []string{"**/z"}})
+		if err != nil || len(plan.Moves) != 3 {
+			t.Fatalf("%v: got %v", naming, err)
+		}
+		if d := time.Since(start); d > 10*time.Second {
+			t.Errorf("%v: took %v", naming, d)
+		}
 	}
 }
