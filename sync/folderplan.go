@@ -452,11 +452,8 @@ func (p *folderPlanner) finish() (*folderPlan, error) {
 func (p *folderPlanner) move(n *folderNode) folderMove {
 	levels := p.place(n.path, false)
 	path, wrong := p.namer.path(levels)
-	if n.moved == nil && n.fixed == nil {
-		_, own := p.namer.level(n.path[len(n.path)-1])
-		wrong = append(own, wrong...)
-	}
-	if wrong = append(wrong, n.wrong...); len(wrong) > 0 && !n.box.NoSelect {
+	wrong = append(append(p.wrong(n), wrong...), n.wrong...)
+	if len(wrong) > 0 && !n.box.NoSelect {
 		p.warn("mailbox %q becomes %q on the target: %s", folderShow(n.path), folderShow(path), strings.Join(wrong, "; "))
 	}
 	m := folderMove{
@@ -476,6 +473,24 @@ func (p *folderPlanner) move(n *folderNode) folderMove {
 	// What does not exist cannot be subscribed everywhere.
 	m.Subscribe = n.box.Subscribed && (m.Target == nil && !m.Container || m.Target != nil && !m.Target.Subscribed)
 	return m
+}
+
+// wrong returns what is wrong with the names of a folder's levels, but for those
+// that are reported with a folder above.
+func (p *folderPlanner) wrong(n *folderNode) (wrong []string) {
+	for i := len(n.path); i > 0; i-- {
+		at := p.byPath[folderKey(n.path[:i])]
+		if at != nil && (at.moved != nil || at.fixed != nil || at != n && at.skip == "" && !at.box.NoSelect) {
+			break
+		}
+		_, level := p.namer.level(n.path[i-1])
+		for _, reason := range level {
+			if !slices.Contains(wrong, reason) {
+				wrong = append(wrong, reason)
+			}
+		}
+	}
+	return wrong
 }
 
 // folderError is a plan that cannot be made.

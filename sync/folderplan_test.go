@@ -153,6 +153,11 @@ func TestFolderPlanHierarchy(t *testing.T) {
 			target: folderListing(folderSlash, "INBOX"),
 			want:   []string{`Inbox = INBOX INBOX`, `INBOX - the source lists it twice`},
 		},
+		"two mailboxes that both look like INBOX": {
+			source: &mailhaul.Listing{Mailboxes: []mailhaul.Mailbox{{Path: []string{"INBOX"}, Wire: "INBOX"}, {Path: []string{"INBOX"}, Wire: "x"}}},
+			target: folderListing(folderSlash),
+			err:    `"INBOX" and "INBOX" would both become "INBOX"`,
+		},
 		"INBOX that is not listed": {
 			source: folderListing(folderSlash, "INBOX"),
 			target: folderListing(folderSlash),
@@ -225,17 +230,23 @@ func TestFolderPlanNames(t *testing.T) {
 			want:   []string{"Entw\xfcrfe/x\x90 > Entwürfe/x_"},
 			warn:   []string{"cannot be decoded; it has control characters"},
 		},
+		"what is wrong is said once": {
+			source: folderListing(folderSlash, "a.b", "a.b/c", "d.e|noselect", "d.e/f", "d.e/f/g"),
+			target: folderListing(folderDot),
+			want:   []string{"a.b > a_b", "a.b/c > a_b/c", "d.e > d_e container", "d.e/f > d_e/f", "d.e/f/g > d_e/f/g"},
+			warn:   []string{`"a.b" becomes "a_b"`, `"d.e/f" becomes "d_e/f"`},
+		},
 		"empty levels": {
 			source: folderListing(folderSlash, "a//b", "c/ "),
 			target: folderListing(folderSlash),
 			want:   []string{"a//b > a/_/b", "c/  > c/_"},
-			warn:   []string{"a level is empty"},
+			warn:   []string{"a level is empty", "a level is empty"},
 		},
 		"directories": {
 			source: folderListing(folderSlash, "../a", "."),
 			target: folderListing(folderSlash),
 			want:   []string{". > _", "../a > __/a"},
-			warn:   []string{"it means a directory"},
+			warn:   []string{"it means a directory", "it means a directory"},
 		},
 		"blanks stay": {
 			source: folderListing(folderSlash, " a ", "*%\"\\^&"),
@@ -298,6 +309,7 @@ func TestFolderPlanNames(t *testing.T) {
 			source: folderListing(folderSlash, "a.b|noselect", "a.b/c", "a_b"),
 			target: folderListing(folderDot),
 			want:   []string{"a.b/c > a_b/c", "a_b > a_b", "a.b - it holds no messages, and another mailbox has its name"},
+			warn:   []string{`"a.b/c" becomes "a_b/c"`},
 		},
 		"case": {
 			source: folderListing(folderSlash, "Büro", "BÜRO"),

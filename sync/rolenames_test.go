@@ -156,6 +156,12 @@ func TestFolderPlanRoles(t *testing.T) {
 			want:   []string{`Gesendet > Gesendet`, `Sent/2024 > Sent/2024`},
 			warn:   []string{`keeps its name`},
 		},
+		"a place that is there for another's sake": {
+			source: folderListing(folderSlash, `Entwürfe|\Drafts`, "Entw\xfcrfe/x"),
+			target: folderListing(folderSlash, "Drafts", `Entwürfe|\Drafts`, "Entwürfe/x"),
+			want:   []string{"Entwürfe = Drafts \\Drafts", "Entw\xfcrfe/x = Entwürfe/x"},
+			warn:   []string{`cannot be decoded`},
+		},
 		"a role with folders only": {
 			source: folderListing(folderSlash, `Archive|\Archive,noselect`, "Archive/2024"),
 			target: folderListing(folderSlash, `Archiv|\Archive`),
