@@ -179,7 +179,7 @@ func (j *job) pass(ctx context.Context) (again bool, err error) {
 	if len(j.led.Intents()) > 0 && len(j.sent) > 0 {
 		return true, nil // stored, but the server did not say where
 	}
-	return false, j.readBack(ctx)
+	return j.readBack(ctx)
 }
 
 // compareUntilSettled compares until no message is in doubt any more.

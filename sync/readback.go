@@ -14,10 +14,11 @@ import (
 // readBack compares the messages that hold octets which some servers alter
 // with what the target has of them, and lists those that differ. What an
 // earlier run appended and did not live to read back is read on both sides.
-func (j *job) readBack(ctx context.Context) error {
+// again asks for another pass: UIDs mean something else by now.
+func (j *job) readBack(ctx context.Context) (again bool, err error) {
 	unread, err := j.unread(ctx)
 	if err != nil || len(unread) == 0 {
-		return err
+		return false, err
 	}
 	var there, here mailhaul.UIDSet
 	for target, rec := range unread {
@@ -28,23 +29,29 @@ func (j *job) readBack(ctx context.Context) error {
 	}
 	t, err := j.r.cfg.Target.OpenReader(ctx, j.target)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer t.Close()
+	if t.Status().UIDValidity != j.led.State().TargetValidity {
+		return true, nil
+	}
 	if len(here) > 0 {
 		s, err := j.r.cfg.Source.OpenReader(ctx, j.source)
 		if err != nil {
-			return err
+			return false, err
 		}
 		defer s.Close()
+		if s.Status().UIDValidity != j.led.State().SourceValidity {
+			return true, nil
+		}
 		if err := streamEach(ctx, s, here, func(uid mailhaul.UID, body io.Reader) (err error) {
 			j.checks[uid], err = fingerprintOf(body)
 			return err
 		}); err != nil {
-			return err
+			return false, err
 		}
 	}
-	return streamEach(ctx, t, there, func(uid mailhaul.UID, body io.Reader) error {
+	return false, streamEach(ctx, t, there, func(uid mailhaul.UID, body io.Reader) error {
 		got, err := fingerprintOf(body)
 		if err != nil {
 			return err
