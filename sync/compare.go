@@ -127,8 +127,7 @@ func (j *job) trust(ctx context.Context, source, target mailhaul.Status) (st che
 		reason = fmt.Sprintf("the target's UIDNEXT went back from %d to %d", st.Explained, target.UIDNext)
 	}
 	if reason != "" {
-		back := st.TargetValidity == target.UIDValidity // a target's listing may also lag behind what it has stored
-		if wait = j.unsettled(); wait > 0 && (back || len(j.led.Intents()) > 0) {
+		if wait = j.unsettled(); wait > 0 {
 			return st, wait, nil
 		}
 		j.r.tally.warn(fmt.Sprintf("mailbox %q: %s; its messages were recognised again by content, and what the target's user had deleted there may be back", j.source.Name, reason))
@@ -197,6 +196,8 @@ func (j *job) settleIntents(c *comparison) {
 		left := in.Sources.Intersect(c.todo)
 		remaining := j.unsettled()
 		switch {
+		case len(left) == 0 && in.Stored && len(in.Sources.Intersect(j.failed)) > 0:
+			// It stays, so that no later run sends these again.
 		case len(left) == 0:
 			j.led.End(in.ID)
 		case in.Stored && remaining <= 0:
