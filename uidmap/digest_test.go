@@ -69,7 +69,8 @@ func TestDigesterGoesOnAfterSum(t *testing.T) {
 	d := NewDigester()
 	for _, part := range []string{"Sub", "ject: a\r", "\n\r", "\none\r", "\n", "\r\n", "two"} {
 		io.WriteString(d, part)
-		if first := d.Sum(); first != d.Sum() {
+		first, second := d.Sum(), d.Sum()
+		if first != second {
 			t.Error("a second Sum differs")
 		}
 	}
