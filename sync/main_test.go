@@ -30,7 +30,6 @@ type rig struct {
 	target *memmail.Account
 	store  checkpoint.Store
 	cfg    mailsync.Config
-	events []string
 }
 
 func newRig(t testing.TB) *rig {
