@@ -45,11 +45,15 @@ func Measure() *Meter {
 	m := &Meter{cpu: cpuTime(), allocs: allocated(), stop: make(chan struct{})}
 	m.done.Go(func() {
 		sample := []metrics.Sample{{Name: heapObjects}}
-		tick := time.NewTicker(2 * time.Millisecond)
+		start := time.Now()
+		tick := time.NewTimer(0)
 		defer tick.Stop()
 		for {
 			metrics.Read(sample)
 			m.peak = max(m.peak, sample[0].Value.Uint64())
+			// Ever more seldom, so that a long run does not pay for being
+			// watched.
+			tick.Reset(max(time.Millisecond, time.Since(start)/100))
 			select {
 			case <-m.stop:
 				return
