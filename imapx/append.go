@@ -57,8 +57,10 @@ func (w *Writer) newUnit(msgs []*outgoing) *unit {
 // The messages that are stored are stored in the order given. When the server
 // refuses a MULTIAPPEND, nothing of it is stored; it is then taken apart, so
 // that a message which is to blame costs only itself. That is done by the next
-// call that uses the Writer or waits for the Receipt. The next batch is sent
-// meanwhile, but completed only when there is nothing to take apart any more.
+// call that uses the Writer or waits for the Receipt. Until it is clear that
+// there is nothing to take apart, the next batch is not completed: on servers
+// that are known to let a MULTIAPPEND be cancelled it is sent all the same, but
+// for its last two octets.
 //
 // A message whose keywords are refused is stored without them.
 //
@@ -126,7 +128,7 @@ func (w *Writer) tooBig(size int64) error {
 // send sends one unit and returns when its last octet is with the transport.
 func (w *Writer) send(ctx context.Context, u *unit) error {
 	before := w.divisible()
-	overlap := before != nil && w.way.multi && w.way.plus && u.msgs[0].size > 0 && u.msgs[0].Body.Buffered()
+	overlap := before != nil && w.way.multi && w.way.plus && w.c.quirks.cancels && u.msgs[0].size > 0 && u.msgs[0].Body.Buffered()
 	if before != nil && !overlap {
 		if err := w.resolve(ctx); err != nil {
 			return err
@@ -322,8 +324,8 @@ func (w *Writer) awaitUnit(ctx context.Context, u *unit) (proceed bool, err erro
 }
 
 // cancel takes a unit back whose last literal was sent and whose line was not
-// ended: a literal of no octets cancels a MULTIAPPEND, and the whole of it is
-// refused then (RFC 3502 section 6.3.11).
+// ended, by a literal of no octets: the server refuses the whole then (RFC 3502
+// section 6.3.11).
 func (w *Writer) cancel(ctx context.Context, st *stage, u *unit) (again bool, err error) {
 	w.mu.Lock()
 	u.aborted = true

@@ -102,7 +102,7 @@ var rules = []rule{
 	{texts: []string{"too many identical"}, verdict: verdict{Kind: mailhaul.Permanent, Scope: mailhaul.ScopeMessage, Hint: "the server has enough copies of this message"}},
 
 	// What the message brings with it.
-	{ops: flagging, texts: []string{"invalid system flag", "invalid flag", "invalid keyword", "illegal keyword", "keyword name", "keyword too long", "keyword is too long",
+	{ops: flagging, texts: []string{"invalid system flag", "invalid flag", "unrecognized flag", "invalid keyword", "illegal keyword", "keyword name", "keyword length", "keyword too long", "keyword is too long",
 		"flag name", "user flags", "too many flags", "too many keywords"},
 		verdict: verdict{Kind: mailhaul.Permanent, Scope: mailhaul.ScopeMessage, Hint: "the server refuses a flag", DropFlags: true}},
 	{ops: "append", texts: []string{"message too large", "message is too large", "maximum size of appendable", "maximum message size", "message size exceed", "message exceeds"},

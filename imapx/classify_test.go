@@ -146,6 +146,8 @@ func TestClassify(t *testing.T) {
 
 		// Flags.
 		{"append", `BAD Invalid system flag \FORWARDED`, permanent, message},
+		{"append", `BAD Unrecognized flag`, permanent, message},
+		{"append", `NO [CANNOT] Keyword length too long (0.001 + 0.000 secs).`, permanent, message},
 		{"append", "NO APPEND Invalid flag list", permanent, message},
 		{"store", `BAD Invalid system flag \FORWARDED`, permanent, message},
 		{"append", "NO [LIMIT] Keyword name too long", permanent, message},

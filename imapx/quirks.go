@@ -14,6 +14,11 @@ type quirks struct {
 	// never sent here. See [Writer.Append].
 	literals bool
 
+	// cancels: a literal of no octets cancels a MULTIAPPEND, as RFC 3502
+	// section 6.3.11 wants it. A server that does not do that would store an
+	// empty message instead.
+	cancels bool
+
 	// settle is how long after a lost connection the server may still commit
 	// what it had received; 0: not known.
 	settle time.Duration
@@ -29,8 +34,8 @@ var knownServers = []struct {
 	// that end an atom, and for a date that is none; and runs the body as
 	// commands then. An APPEND is committed, or not, before it looks at the
 	// connection again.
-	{"dovecot", quirks{name: "Dovecot", literals: true, settle: time.Second}},
-	{"cyrus", quirks{name: "Cyrus", literals: true, settle: time.Second}},
+	{"dovecot", quirks{name: "Dovecot", literals: true, cancels: true, settle: time.Second}},
+	{"cyrus", quirks{name: "Cyrus", literals: true, cancels: true, settle: time.Second}},
 }
 
 // quirksOf returns what is known of the server that says this of itself.

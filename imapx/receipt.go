@@ -213,9 +213,16 @@ func (u *unit) bad(st wire.Status) {
 	if e.Kind != mailhaul.Throttled && e.Kind != mailhaul.OverQuota {
 		w.client.facts.set(literalsRun)
 	}
-	w.halt(e)
+	// For all but these messages it is only that the connection has ended.
+	ended := *e
+	ended.Op = ""
+	if e.Scope == mailhaul.ScopeMessage {
+		ended.Kind, ended.Scope = mailhaul.Transient, mailhaul.ScopeConnection
+		ended.Hint = "connect again"
+	}
+	w.halt(w.name(&ended))
 	u.conclude(mailhaul.NotStored, e)
-	w.c.fail(e)
+	w.c.fail(&ended)
 }
 
 // keywords reports whether a message of the unit has keywords.
