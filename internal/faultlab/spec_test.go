@@ -27,7 +27,7 @@ type spec struct {
 	flags   map[string][]mailhaul.Flag  // flags that differ from the source's
 	views   map[string]bool             // mailboxes of which only the rest is moved
 	once    bool                        // the server keeps one copy of twins; the others are failures
-	back    bool                        // what the target's user removed may be back (the map was lost)
+	back    bool                        // the map was lost: what the target's user removed may be back, and flags stay as they are there
 	vanish  map[string]mailhaul.UIDSet  // what disappears from the source when it is fetched
 }
 
@@ -72,6 +72,14 @@ func (w *world) refusals() (n int) {
 	return n
 }
 
+// line is a message of this world as it is compared.
+func (w *world) line(body []byte, flags []mailhaul.Flag, date time.Time) string {
+	if w.spec.back {
+		flags = nil
+	}
+	return line(body, flags, date)
+}
+
 // want returns what a mailbox of the target is to hold.
 func (w *world) want(path string) []string {
 	var lines []string
@@ -97,10 +105,10 @@ func (w *world) want(path string) []string {
 		if !ok {
 			flags = m.Flags
 		}
-		lines = append(lines, line(w.persona.store(m.Body), flags, m.Date))
+		lines = append(lines, w.line(w.persona.store(m.Body), flags, m.Date))
 	}
 	for _, m := range w.spec.theirs[path] {
-		lines = append(lines, line(m.Body, m.Flags, m.Date))
+		lines = append(lines, w.line(m.Body, m.Flags, m.Date))
 	}
 	slices.Sort(lines)
 	return lines
@@ -117,7 +125,7 @@ func (w *world) differences(res *mailsync.Result, untouched *memmail.Account) []
 			if w.spec.back && w.spec.removed[string(m.Body)] {
 				continue
 			}
-			got = append(got, line(m.Body, m.Flags, m.Date))
+			got = append(got, w.line(m.Body, m.Flags, m.Date))
 		}
 		slices.Sort(got)
 		for _, d := range diff(w.want(path), got) {
