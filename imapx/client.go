@@ -72,13 +72,9 @@ func (cl *Client) with(ctx context.Context, op, mailbox string, f func(*conn) er
 		return cl.fault(op, mailbox, err)
 	}
 	err = f(c)
-	if err == nil || condOf(err) != 0 {
-		cl.pool.put(c) // a refusal leaves the connection as it was
-	} else if errors.Is(err, mailhaul.ErrUnsupported) {
-		cl.pool.put(c)
+	cl.giveBack(c, err)
+	if errors.Is(err, mailhaul.ErrUnsupported) {
 		return err
-	} else {
-		cl.pool.discard(c)
 	}
 	return c.named(op, mailbox, err)
 }
@@ -141,13 +137,15 @@ func (cl *Client) OpenReader(ctx context.Context, m mailhaul.Mailbox) (mailhaul.
 	return &Reader{client: cl, c: c, box: m, status: o.status}, nil
 }
 
-// giveBack returns a connection after an error.
+// giveBack returns a connection that err came of. A refusal leaves it as it
+// was, and so does what was never sent; a server that makes no sense is not
+// asked again.
 func (cl *Client) giveBack(c *conn, err error) {
-	if condOf(err) != 0 {
-		cl.pool.put(c)
-	} else {
+	if condOf(err) == 0 && mailhaul.KindOf(err) == mailhaul.Corrupt {
 		cl.pool.discard(c)
+		return
 	}
+	cl.pool.put(c)
 }
 
 // OpenWriter implements [mailhaul.Target]: it opens the mailbox with SELECT. No
