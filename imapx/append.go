@@ -77,12 +77,16 @@ func (w *Writer) Append(ctx context.Context, batch []mailhaul.Outgoing) (mailhau
 	}
 	r.units = w.units(r.msgs)
 	err := w.withTurn(ctx, opAppend, func() error {
+		st := w.c.stage(ctx)
+		defer st.drop()
 		for _, u := range r.units {
-			if err := w.send(ctx, u); err != nil {
+			if err := w.send(ctx, st, u); err != nil {
+				// What is complete goes all the same, if it still can.
+				_ = st.flush()
 				return err
 			}
 		}
-		return nil
+		return st.drained()
 	})
 	if err != nil {
 		// Units that were sent get their outcomes by themselves.
@@ -125,12 +129,12 @@ func (w *Writer) tooBig(size int64) error {
 	return e
 }
 
-// send sends one unit and returns when its last octet is with the transport.
-func (w *Writer) send(ctx context.Context, u *unit) error {
+// send puts one unit on its way. An error means that the Writer goes no
+// further; the unit has its outcome then, or was never begun.
+func (w *Writer) send(ctx context.Context, st *stage, u *unit) error {
 	before := w.divisible()
-	overlap := before != nil && w.way.multi && w.way.plus && w.c.quirks.cancels && u.msgs[0].size > 0 && u.msgs[0].Body.Buffered()
-	if before != nil && !overlap {
-		if err := w.resolve(ctx); err != nil {
+	if before != nil && !w.overlaps(u) {
+		if err := w.resolve(ctx, st); err != nil {
 			return err
 		}
 		before = nil
@@ -141,31 +145,32 @@ func (w *Writer) send(ctx context.Context, u *unit) error {
 	w.hold(u.msgs)
 	defer w.letGo(u.msgs)
 	w.enter(u)
-	for {
-		again, err := w.transmit(ctx, u, before)
-		if err != nil || !again {
-			return err
-		}
-		// What came before was refused: it is stored, as far as it can be,
-		// first.
-		if err := w.resolve(ctx); err == nil {
-			err = w.stopped()
-			if err != nil {
-				u.conclude(mailhaul.NotStored, err)
-				return err
-			}
-		} else {
-			u.conclude(mailhaul.NotStored, err)
-			return err
-		}
-		before = nil
+	again, err := w.transmit(ctx, st, u, before)
+	if err != nil || !again {
+		return err
 	}
+	// What came before was refused: it is stored, as far as it can be, first.
+	if err = w.resolve(ctx, st); err == nil {
+		err = w.stopped()
+	}
+	if err != nil {
+		u.conclude(mailhaul.NotStored, w.name(err))
+		return err
+	}
+	_, err = w.transmit(ctx, st, u, nil)
+	return err
+}
+
+// overlaps reports whether a unit may be sent, but for its end, while it is not
+// clear what becomes of the one before.
+func (w *Writer) overlaps(u *unit) bool {
+	return w.way.multi && w.way.plus && w.c.quirks.cancels && u.msgs[0].size > 0 && u.msgs[0].Body.Buffered()
 }
 
 // transmit gives the APPEND of a unit. With before, a unit that may yet have to
 // be taken apart, the command is completed only when that one has its outcome;
 // where it gets none, this one is cancelled and has to be sent again.
-func (w *Writer) transmit(ctx context.Context, u *unit, before *unit) (again bool, err error) {
+func (w *Writer) transmit(ctx context.Context, st *stage, u, before *unit) (again bool, err error) {
 	c := w.c
 	cmd := c.command(opAppend, "APPEND ")
 	cmd.finished = u.answered
@@ -173,8 +178,6 @@ func (w *Writer) transmit(ctx context.Context, u *unit, before *unit) (again boo
 	u.cmd, u.aborted = cmd, false
 	w.mu.Unlock()
 
-	st := c.stage(ctx)
-	defer st.drop()
 	enc := &cmd.enc
 	enc.String(w.box.Wire)
 	for i, m := range u.msgs {
@@ -226,11 +229,8 @@ func (w *Writer) transmit(ctx context.Context, u *unit, before *unit) (again boo
 	if err := st.text([]byte("\r\n")); err != nil {
 		return false, err
 	}
-	if err := st.flush(); err != nil {
-		return false, err
-	}
-	c.expect(cmd)
-	return false, st.drained()
+	st.complete(cmd)
+	return false, nil
 }
 
 // header puts in what precedes a body: flags and date.
@@ -333,10 +333,10 @@ func (w *Writer) cancel(ctx context.Context, st *stage, u *unit) (again bool, er
 	if err := st.text([]byte(" {0+}\r\n\r\n")); err != nil {
 		return false, err
 	}
+	st.complete(u.cmd)
 	if err := st.flush(); err != nil {
 		return false, err
 	}
-	w.c.expect(u.cmd)
 	answer, err := w.c.wait(ctx, u.cmd)
 	if err != nil {
 		return false, err

@@ -804,3 +804,18 @@ func TestAppendDovecotRefusals(t *testing.T) {
 		assert.Equal(t, want, got)
 	})
 }
+
+// Dovecot is the server that the probe is for: it runs bodies of what it
+// refuses as bad syntax. (It is known to refuse nothing of ours that way.)
+func TestProbeFindsDovecot(t *testing.T) {
+	eachServer(t, func(t *testing.T, srv mailhaul.Server) {
+		cl := openClient(t, Config{Server: srv})
+		c, err := cl.pool.get(t.Context(), "")
+		require.NoError(t, err)
+		defer cl.pool.put(c)
+		safe, err := c.probeLiterals(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, c.quirks.name != "Dovecot", safe)
+		assert.NoError(t, c.noop(t.Context()), "the connection is as good as before")
+	})
+}

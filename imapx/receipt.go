@@ -95,8 +95,13 @@ func (w *Writer) divisible() *unit {
 }
 
 // resolve waits until all that was sent has its outcome. The caller has the
-// turn.
-func (w *Writer) resolve(ctx context.Context) error {
+// turn, and st where something may be staged.
+func (w *Writer) resolve(ctx context.Context, st *stage) error {
+	if st != nil {
+		if err := st.flush(); err != nil {
+			return err
+		}
+	}
 	for {
 		w.mu.Lock()
 		var u *unit
@@ -312,7 +317,12 @@ func (w *Writer) takeApart(ctx context.Context, msgs []*outgoing) error {
 // the Writer goes no further.
 func (w *Writer) resend(ctx context.Context, msgs []*outgoing) error {
 	u := w.newUnit(msgs)
-	if _, err := w.transmit(ctx, u, nil); err != nil {
+	st := w.c.stage(ctx)
+	defer st.drop()
+	if _, err := w.transmit(ctx, st, u, nil); err != nil {
+		return err
+	}
+	if err := st.flush(); err != nil {
 		return err
 	}
 	select {

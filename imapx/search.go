@@ -33,14 +33,12 @@ func (c *conn) searchUIDs(ctx context.Context, key string) (mailhaul.UIDSet, err
 		name = "UID SEARCH RETURN (ALL) "
 	}
 	cmd := c.command(opSearch, name+key)
-	var found mailhaul.UIDSet
+	var found wire.Ranges
 	cmd.wants = func(event any) bool {
 		s, ok := event.(*wire.Search)
 		if ok {
-			if len(found) == 0 {
-				found = s.UIDs
-			} else {
-				found = found.Union(s.UIDs)
+			for _, r := range s.UIDs {
+				found.Add(uint64(r.First), uint64(r.Last))
 			}
 		}
 		return ok
@@ -49,7 +47,7 @@ func (c *conn) searchUIDs(ctx context.Context, key string) (mailhaul.UIDSet, err
 	if err != nil {
 		return nil, err
 	}
-	return found, c.unmixed(opSearch, st)
+	return found.Set(), c.unmixed(opSearch, st)
 }
 
 // fetchUIDs asks each message of the set for its UID.

@@ -5,33 +5,32 @@ import (
 	"errors"
 	"fmt"
 	"io"
-
-	"github.com/mailhaul/mailhaul/imapx/internal/wire"
 )
 
-// stage puts the octets of an APPEND together in buffers that go to the outbox
-// as they are filled, so that a body is copied once on its way to the
-// transport. Whoever has one is the only one who sends on the connection.
+// stage puts the octets of APPEND commands together in buffers that go to the
+// outbox as they are filled, so that a body is copied once on its way to the
+// transport, and small commands share a packet. Whoever has one is the only one
+// who sends on the connection; what it holds back is flushed before anything is
+// waited for.
 type stage struct {
 	c   *conn
 	ctx context.Context
 	out *outChunk
-	at  int64 // octets that were in the outbox before out
+	due []*command // complete in out: their answers are awaited once it is sent
 	one [1]byte
-	enc wire.Encoder // for the pieces between bodies
 }
 
 func (c *conn) stage(ctx context.Context) *stage {
-	at, _ := c.out.positions()
-	return &stage{c: c, ctx: ctx, at: at}
+	return &stage{c: c, ctx: ctx}
 }
 
 // position is the number of octets before the next one on the connection.
 func (s *stage) position() int64 {
-	if s.out == nil {
-		return s.at
+	queued, _ := s.c.out.positions()
+	if s.out != nil {
+		queued += int64(s.out.n)
 	}
-	return s.at + int64(s.out.n)
+	return queued
 }
 
 // buffer returns a buffer with room in it.
@@ -55,11 +54,17 @@ func (s *stage) flush() error {
 	if err := s.c.out.wait(s.ctx, outQueue, s.c.dead); err != nil {
 		return s.failed(err)
 	}
-	s.at += int64(s.out.n)
 	s.c.out.push(s.out)
 	s.out = nil
+	for _, cmd := range s.due {
+		s.c.expect(cmd)
+	}
+	s.due = s.due[:0]
 	return nil
 }
+
+// complete says that a command ends here.
+func (s *stage) complete(cmd *command) { s.due = append(s.due, cmd) }
 
 // drained waits until all octets are with the transport.
 func (s *stage) drained() error {

@@ -138,7 +138,7 @@ func (w *Writer) halt(err error) {
 // Finish implements [mailhaul.Writer].
 func (w *Writer) Finish(ctx context.Context) error {
 	return w.withTurn(ctx, opAppend, func() error {
-		if err := w.resolve(ctx); err != nil {
+		if err := w.resolve(ctx, nil); err != nil {
 			return err
 		}
 		return w.stopped()
