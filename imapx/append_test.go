@@ -805,8 +805,9 @@ func TestAppendDovecotRefusals(t *testing.T) {
 	})
 }
 
-// Dovecot is the server that the probe is for: it runs bodies of what it
-// refuses as bad syntax. (It is known to refuse nothing of ours that way.)
+// Dovecot runs bodies of what it refuses as bad syntax, but not where it finds
+// no mailbox: the probe must not take that for safety. (It is used there all the
+// same, since it is known to refuse nothing of ours that way.)
 func TestProbeFindsDovecot(t *testing.T) {
 	eachServer(t, func(t *testing.T, srv mailhaul.Server) {
 		cl := openClient(t, Config{Server: srv})

@@ -74,8 +74,8 @@
 //     that refuses a command as bad syntax may not see that a body follows, and
 //     run that as commands: mail that was written for the purpose could delete
 //     mailboxes. So bodies are sent unasked only to servers that are known to
-//     answer BAD to nothing that is sent here (Dovecot, Cyrus), or that swallow
-//     the body of an APPEND which they must refuse, as one is sent to find out.
+//     answer BAD to nothing that is sent here (Dovecot, Cyrus), or that were seen
+//     to swallow the body of an APPEND which was made for them to answer BAD.
 //     Flags are those five that IMAP defines and keywords that are atoms; a
 //     keyword that is new to the mailbox waits for the server; any BAD ends the
 //     connection at once, and the Client's later ones ask for each body.

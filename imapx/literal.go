@@ -54,9 +54,10 @@ func (cl *Client) way(ctx context.Context, c *conn) (way, error) {
 }
 
 // probeLiterals finds out whether the server swallows a body that it was sent
-// unasked, though it refuses the command: an APPEND that cannot succeed (no such
-// flag, date or mailbox) has a NOOP for its body. An answer to the NOOP's tag
-// means that the body was taken for a command.
+// unasked, though it answers BAD to the command: an APPEND that cannot succeed
+// (no such flag, date or mailbox) has a NOOP for its body. An answer to the
+// NOOP's tag means that the body was taken for a command. A NO proves nothing:
+// Dovecot looks for the mailbox first, and swallows the body then.
 func (c *conn) probeLiterals(ctx context.Context) (safe bool, err error) {
 	canary := c.command(opNoop, "NOOP")
 	probe := c.command(opAppend, "APPEND ")
@@ -81,7 +82,7 @@ func (c *conn) probeLiterals(ctx context.Context) (safe bool, err error) {
 	if _, err := c.wait(ctx, fence); err != nil {
 		return false, err
 	}
-	return c.forget(canary) && answer.Cond != wire.OK, nil
+	return c.forget(canary) && answer.Cond == wire.BAD, nil
 }
 
 // forget takes a command back that was never sent as one. It reports whether
