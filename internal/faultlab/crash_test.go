@@ -232,3 +232,13 @@ func snapshot(a *memmail.Account) []string {
 	slices.Sort(lines)
 	return lines
 }
+
+// snapshotOf returns the messages of a mailbox of the target as want does.
+func snapshotOf(w *world, path string) []string {
+	var lines []string
+	for _, m := range w.target.Snapshot(path) {
+		lines = append(lines, w.line(m.Body, m.Flags, m.Date))
+	}
+	slices.Sort(lines)
+	return lines
+}
