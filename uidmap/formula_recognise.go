@@ -221,7 +221,9 @@ func (r Recognition) believable(v mailhaul.UIDValidity) bool {
 // knowsGone reports whether UIDLs of messages that IMAP does not list may be
 // taken for those of messages that are gone. Where there are many, the mailbox
 // may have been numbered anew.
-func (r Recognition) knowsGone() bool { return r.Gone <= 2+r.Explained/50 }
+func (r Recognition) knowsGone() bool { return fewGone(r.Gone, r.Explained) }
+
+func fewGone(gone, explained int) bool { return gone <= 2+explained/50 }
 
 // checks returns the pairs that must be compared.
 func (r Recognition) checks(pop3 []POP3Message, imap []IMAPMessage, v mailhaul.UIDValidity) []CheckPair {
