@@ -15,7 +15,18 @@ func newCapabilities(words []string) capabilities {
 	for _, w := range words {
 		caps[w] = true
 	}
+	if caps["IMAP4REV2"] && !caps["IMAP4REV1"] {
+		for _, w := range folded {
+			caps[w] = true
+		}
+	}
 	return caps
+}
+
+// folded is what a server that speaks IMAP4rev2 only can do without saying (RFC
+// 9051 appendix E). One that speaks both says it.
+var folded = [...]string{
+	"NAMESPACE", "UNSELECT", "UIDPLUS", "ESEARCH", "SASL-IR", "LIST-EXTENDED", "LIST-STATUS", "LITERAL-", "SPECIAL-USE", "CHILDREN",
 }
 
 // parseCapabilities takes the argument of a CAPABILITY response code.
@@ -23,9 +34,7 @@ func parseCapabilities(arg string) capabilities {
 	return newCapabilities(strings.Fields(strings.ToUpper(arg)))
 }
 
-// has reports whether the server has the capability. What IMAP4rev2 includes
-// (RFC 9051 appendix E) is not concluded from it: it would have to be enabled
-// first.
+// has reports whether the server has the capability.
 func (c capabilities) has(name string) bool { return c[name] }
 
 // auth returns the SASL mechanisms that are offered.
