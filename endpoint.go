@@ -152,6 +152,13 @@ type Meter interface {
 	Traffic() Traffic
 }
 
+// Warner is implemented by a Source that finds out, while it is used, what an
+// operator should know.
+type Warner interface {
+	// Warnings returns sentences, all there are so far.
+	Warnings() []string
+}
+
 // Traffic is what the connections of one account have done so far.
 type Traffic struct {
 	// RoundTrips counts the times that a connection, with nothing else

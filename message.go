@@ -60,6 +60,10 @@ type Body interface {
 type Fetched struct {
 	UID  UID
 	Body Body // the receiver's, until it calls Release
+
+	// InternalDate is when the message arrived, where a listing could not
+	// tell; the zero Time otherwise.
+	InternalDate time.Time
 }
 
 // Outgoing is one message on its way into a mailbox.
