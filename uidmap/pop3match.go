@@ -28,9 +28,10 @@ import (
 //	}
 //	result := m.Result()
 //
-// Each round of requests can be pipelined, and there are six rounds at most.
-// Requests carry the UIDL as well as the number, as numbers do not outlive a
-// session.
+// Each round of requests can be pipelined. There are five at most, and one more
+// for each formula that has to be refuted; two are usual. Requests carry the
+// UIDL as well as the number, as numbers do not outlive a session. Where a
+// POP3 server has no TOP, RETR answers a request for a header.
 //
 // # How it decides
 //
@@ -55,10 +56,10 @@ import (
 // unmatched with the reason, and nothing that a server says makes the matcher
 // fail. Each message is in one pair at most.
 //
-// What it cannot see: a message that was replaced, in its very place, by
-// another one of exactly its size on one side only is taken for it
-// ([UIDLBySequence]) unless it happens to be among those that are read, or
-// Thorough is asked for.
+// What it cannot see: in a mailbox of more than 50 messages, one that was
+// replaced on one side only, in its very place, by another one of its size (up
+// to the tolerance) is taken for it ([UIDLBySequence]) unless it happens to be
+// among those that are read, or Thorough is asked for.
 //
 // A UIDLMatcher is for one goroutine.
 type UIDLMatcher struct {
@@ -214,9 +215,9 @@ func (b UIDLBasis) Confidence() Confidence {
 	return 0
 }
 
-// UIDLPair is one message as POP3 and as IMAP have it. UIDL is empty where the
+// UIDLMatch is one message as POP3 and as IMAP have it. UIDL is empty where the
 // POP3 server gave none.
-type UIDLPair struct {
+type UIDLMatch struct {
 	Number int
 	UIDL   mailhaul.UIDL
 	UID    mailhaul.UID
@@ -264,7 +265,7 @@ type UnmatchedUIDL struct {
 
 // UIDLResult is what a UIDLMatcher found.
 type UIDLResult struct {
-	Pairs         []UIDLPair       // in the order of the POP3 numbers
+	Pairs         []UIDLMatch      // in the order of the POP3 numbers
 	UnmatchedPOP3 []UnmatchedUIDL  // in the order of the POP3 numbers
 	UnmatchedIMAP []mailhaul.UID   // ascending
 	Formula       Formula          // the proved one, or none
@@ -378,7 +379,7 @@ func (m *UIDLMatcher) Result() UIDLResult {
 	}
 	for n, p := range m.pop3 {
 		if i := m.pairP[n]; i >= 0 {
-			res.Pairs = append(res.Pairs, UIDLPair{p.Number, p.UIDL, m.imap[i].UID, m.basis[n]})
+			res.Pairs = append(res.Pairs, UIDLMatch{p.Number, p.UIDL, m.imap[i].UID, m.basis[n]})
 			continue
 		}
 		reason := m.reason[n]

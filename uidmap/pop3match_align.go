@@ -68,7 +68,7 @@ func alignSizes(pop3, imap []int64) (sizeLaw, []run) {
 	covered := 0
 	try := func(l sizeLaw) bool {
 		runs := findRuns(pop3, imap, l)
-		if n := pinnedIn(runs); n > covered {
+		if n := pinnedIn(runs); n > covered || n == covered && l.tol < law.tol {
 			best, law, covered = runs, l, n
 		}
 		return covered*10 >= 9*min(len(pop3), len(imap))
@@ -78,27 +78,32 @@ func alignSizes(pop3, imap []int64) (sizeLaw, []run) {
 		return law, best
 	}
 	if try(sizeLaw{known: true, delta: smooth, tol: maxTolerance}); law.tol > 0 {
-		try(tighten(law, best, pop3, imap))
+		// The tighter law is the right one, unless most is lost by it.
+		tight := tighten(law, best, pop3, imap)
+		covered -= covered / 20
+		try(tight)
 	}
 	return law, best
 }
 
 // tighten returns the law that the runs follow, which were found by a wider
-// one.
+// one. One in a hundred may be off at either end: it is read then.
 func tighten(l sizeLaw, runs []run, pop3, imap []int64) sizeLaw {
-	lo, hi := int64(math.MaxInt64), int64(math.MinInt64)
+	var deltas []int64
 	for _, r := range runs {
 		for k := range r.n {
-			if !r.pinned[k] {
-				continue
+			if r.pinned[k] {
+				p, i := r.at(k)
+				deltas = append(deltas, imap[i]-pop3[p])
 			}
-			p, i := r.at(k)
-			lo, hi = min(lo, imap[i]-pop3[p]), max(hi, imap[i]-pop3[p])
 		}
 	}
-	if lo > hi {
+	if len(deltas) == 0 {
 		return l
 	}
+	slices.Sort(deltas)
+	off := len(deltas) / 100
+	lo, hi := deltas[off], deltas[len(deltas)-1-off]
 	delta := lo + (hi-lo)/2
 	return sizeLaw{known: true, delta: delta, tol: hi - delta}
 }

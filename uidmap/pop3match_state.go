@@ -208,6 +208,9 @@ func (m *UIDLMatcher) residue() (pop3, imap []int) {
 	return pop3, imap
 }
 
+// alwaysRead is up to how many messages it costs nothing to read all headers.
+const alwaysRead = 50
+
 // align aligns what is left by size, takes what a counter proves, and asks for
 // samples of the rest.
 func (m *UIDLMatcher) align() {
@@ -224,7 +227,7 @@ func (m *UIDLMatcher) align() {
 	}
 	m.law, m.runs = alignSizes(sizesP, sizesI)
 	m.runs = m.takeCounters(m.runs)
-	if m.cfg.Thorough {
+	if m.cfg.Thorough || len(m.atP) <= alwaysRead {
 		m.runs = nil
 	}
 	// What no run explains is read in any case, so that it is asked for along
@@ -372,19 +375,14 @@ func (m *UIDLMatcher) askResidue(spokenForP, spokenForI map[int]bool) {
 	if len(pop3) == 0 || len(imap) == 0 {
 		return
 	}
-	sizes := make([]int64, len(pop3))
-	for n, p := range pop3 {
+	for _, p := range pop3 {
 		m.askP(POP3Header, p)
-		sizes[n] = m.pop3[p].Size
 	}
-	slices.Sort(sizes)
-	narrow := m.law.known && !m.widened && len(imap) > 2*len(pop3)+64
+	if m.law.known && !m.widened && len(imap) > 2*len(pop3)+64 {
+		imap = m.ofOneSize(pop3, imap).imap
+	}
 	for _, i := range imap {
-		want := m.imap[i].Size - m.law.delta
-		lo, _ := slices.BinarySearch(sizes, want-m.law.tol)
-		if !narrow || lo < len(sizes) && sizes[lo] <= want+m.law.tol {
-			m.askI(IMAPHeader, i)
-		}
+		m.askI(IMAPHeader, i)
 	}
 }
 

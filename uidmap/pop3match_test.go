@@ -326,7 +326,7 @@ func TestMatcherIgnoresStrangeAnswers(t *testing.T) {
 		m.Unavailable(r)
 	}
 	require.True(t, m.Done())
-	assert.Equal(t, []UIDLPair{{Number: 1, UIDL: "a", UID: 7, Basis: UIDLByHeader}}, m.Result().Pairs)
+	assert.Equal(t, []UIDLMatch{{Number: 1, UIDL: "a", UID: 7, Basis: UIDLByHeader}}, m.Result().Pairs)
 }
 
 // Evidence that is at hand is not asked for.

@@ -205,8 +205,8 @@ func learnLaw(deltas []int64) sizeLaw {
 // headers and sizes say that they are copies of one another: then it is enough
 // that IMAP's are.
 func (m *UIDLMatcher) balanced(c *class) bool {
-	if !m.law.known || len(c.pop3) != len(c.imap) || len(c.pop3) < 2 ||
-		!m.evidenceP[c.pop3[0]].header.tells() {
+	h := m.evidenceP[c.pop3[0]].header
+	if !m.law.known || len(c.pop3) != len(c.imap) || len(c.pop3) < 2 || h == nil || !h.tells() {
 		return false
 	}
 	for n, p := range c.pop3 {
@@ -220,6 +220,9 @@ func (m *UIDLMatcher) balanced(c *class) bool {
 // askBodies asks for the bodies of what headers could not decide.
 func (m *UIDLMatcher) askBodies() {
 	for _, c := range m.doubtful() {
+		if len(c.pop3) == 0 || len(c.imap) == 0 {
+			continue
+		}
 		if m.balanced(c) {
 			for _, i := range c.imap {
 				m.askI(IMAPBody, i)
@@ -247,31 +250,53 @@ func (m *UIDLMatcher) doubtful() []*class {
 		}
 	}
 	pop3, imap := m.residue()
-	for _, p := range pop3 {
-		if m.evidenceP[p].header != nil {
-			continue
-		}
-		c := &class{pop3: []int{p}}
-		for _, i := range imap {
-			if m.fits(p, i) && len(c.imap) < maxClass {
-				c.imap = append(c.imap, i)
-			}
-		}
-		if len(c.imap) > 0 {
-			out = append(out, c)
-		}
+	noP := slices.DeleteFunc(slices.Clone(pop3), func(p int) bool { return m.evidenceP[p].header != nil })
+	noI := slices.DeleteFunc(slices.Clone(imap), func(i int) bool { return m.evidenceI[i].header != nil })
+	return append(out, m.ofOneSize(noP, imap), m.ofOneSize(pop3, noI))
+}
+
+// ofOneSize returns the messages of which the other side has one that could be
+// the same by size.
+func (m *UIDLMatcher) ofOneSize(pop3, imap []int) *class {
+	if !m.law.known || len(pop3) == 0 || len(imap) == 0 {
+		return &class{pop3, imap}
 	}
-	return out
+	sizesP, sizesI := make([]int64, len(pop3)), make([]int64, len(imap))
+	for n, p := range pop3 {
+		sizesP[n] = m.pop3[p].Size + m.law.delta
+	}
+	for n, i := range imap {
+		sizesI[n] = m.imap[i].Size
+	}
+	nearP, nearI := sizesNear(sizesP, m.law.tol), sizesNear(sizesI, m.law.tol)
+	return &class{
+		slices.DeleteFunc(slices.Clone(pop3), func(p int) bool { return !nearI(m.pop3[p].Size + m.law.delta) }),
+		slices.DeleteFunc(slices.Clone(imap), func(i int) bool { return !nearP(m.imap[i].Size) }),
+	}
+}
+
+// sizesNear returns what tells whether one of the sizes is near another, and
+// sorts them.
+func sizesNear(sizes []int64, tol int64) func(size int64) bool {
+	slices.Sort(sizes)
+	return func(size int64) bool {
+		at, _ := slices.BinarySearch(sizes, size-tol)
+		return at < len(sizes) && sizes[at] <= size+tol
+	}
 }
 
 // askBodiesOf asks for the bodies of a class.
 func (m *UIDLMatcher) askBodiesOf(c *class) {
+	asked := false
 	for _, p := range c.pop3 {
 		if m.cfg.NoRETR && m.evidenceP[p].bodyState == unknown {
 			m.reason[p] = NoEvidence
 			continue
 		}
 		m.askP(POP3Body, p)
+		asked = true
+	}
+	if asked {
 		for _, i := range c.imap {
 			m.askI(IMAPBody, i)
 		}

@@ -98,11 +98,12 @@ func newUIDLWorld(cfg uidlWorldConfig, seed uint64) *uidlWorld {
 			}
 		}
 	}
-	// Two versions of a draft, with one header, at one place: POP3 has the
-	// earlier, IMAP the later.
-	for range cfg.drafts {
+	// Two versions of a draft, with one header: POP3 has the earlier, IMAP the
+	// later.
+	for k := range cfg.drafts {
 		at := rng.IntN(len(w.mails))
 		first := *w.mails[at]
+		first.size += 100 * int64(k+1)
 		second := first
 		first.content, second.content = -len(w.mails)-1, -len(w.mails)-2
 		first.header = fmt.Sprintf("Message-ID: <draft%d@example.org>\r\nDate: now\r\nSubject: Draft\r\nFrom: me\r\n", len(w.mails))
@@ -112,7 +113,11 @@ func newUIDLWorld(cfg uidlWorldConfig, seed uint64) *uidlWorld {
 			second.size += maxTolerance
 		}
 		first.pop3, first.imap, second.pop3, second.imap = true, false, false, true
-		w.mails = slices.Insert(w.mails, at, &first, &second)
+		w.mails = slices.Insert(w.mails, at, &first)
+		if cfg.jitter > 0 {
+			at = len(w.mails) - 1 // else its size would allow it to be the first
+		}
+		w.mails = slices.Insert(w.mails, at+1, &second)
 	}
 	// A row of messages of one size, of which each side lacks another: the
 	// counts agree, and the sizes do at every place.
