@@ -48,6 +48,7 @@ func Check(ctx context.Context, s Store) error {
 		}
 	}
 	c.endMailbox()
+	c.endUIDLs()
 	if !c.format && c.entries > 0 {
 		c.found(errors.New("nothing says which format it has"))
 	}
@@ -74,6 +75,8 @@ type checker struct {
 	totals  totals
 	records uint32
 	targets map[mailhaul.UID]mailhaul.UID // target to source
+
+	uidls *uidlCheck // the table at hand
 }
 
 func (c *checker) found(err error) {
@@ -102,6 +105,8 @@ func (c *checker) entry(kv KeyValue) error {
 		return c.headEntry(kv.Key, body)
 	case len(kv.Key) == chunkKeySize && kv.Key[0] == kindMailbox:
 		return c.chunkEntry(kv.Key, body, sum)
+	case (len(kv.Key) == mailboxKeySize || len(kv.Key) == chunkKeySize) && kv.Key[0] == kindUIDLs:
+		return c.uidlEntry(kv.Key, body, sum)
 	}
 	return errors.New("nothing has such a key")
 }

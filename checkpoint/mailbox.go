@@ -51,6 +51,8 @@ type MailboxLedger struct {
 	// unless wiped, of those in the Store.
 	stored totals
 	shape  shape
+
+	uidls *uidlTable // nil until it is asked for
 }
 
 // chunk is a chunk in memory.

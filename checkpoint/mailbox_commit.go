@@ -39,6 +39,8 @@ type prepared struct {
 	chunks     map[uint32]written
 	totals     totals
 	records    uint32
+	uidls      int      // entries of the table that are durable then; 0: as before
+	uidlSums   []uint32 // of its blocks
 }
 
 // written is a chunk as a Commit writes it.
@@ -103,6 +105,9 @@ func (m *MailboxLedger) prepare(ctx context.Context) (*prepared, error) {
 		p.chunks[index] = w
 		p.ops = append(p.ops, op)
 	}
+	var uidls []Op
+	uidls, p.uidls, p.uidlSums = m.uidlOps()
+	p.ops = append(p.ops, uidls...)
 	// The head comes last: encoding the chunks may have added keywords.
 	h := head{
 		wire:       m.wire,
@@ -124,6 +129,9 @@ func (m *MailboxLedger) settle(p *prepared) {
 	defer m.mu.Unlock()
 	m.committed = p.generation
 	m.stored, m.shape.records = p.totals, p.records
+	if p.uidls > 0 {
+		m.uidls.committed, m.uidls.sums = p.uidls, p.uidlSums
+	}
 	if m.wiped <= m.committed {
 		m.wiped = 0
 	}
