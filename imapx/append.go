@@ -26,23 +26,30 @@ type outgoing struct {
 
 // unit is the messages of one command.
 type unit struct {
-	w    *Writer
-	msgs []*outgoing
-	cmd  *command
+	w     *Writer
+	final chan struct{} // closed when each message has its outcome
 
-	final  chan struct{} // closed when each message has its outcome
-	attend chan struct{} // closed when a refusal has to be looked into
+	// Protected by Writer.mu, and changed only by whoever has the turn:
+	msgs   []*outgoing
+	octets int64
+	cmd    *command // nil: to be sent, or to be sent again
 
 	// Protected by Writer.mu:
-	aborted  bool            // cancelled by us, to be sent again
-	ended    bool            // final is closed
-	refusal  *mailhaul.Error // set before attend is closed
-	complete bool            // whether the server may have had all octets then
-	flagged  bool            // it is the flags that the server refuses
+	after     *unit           // of the tail: what has to be stored before it may be ended
+	busy      bool            // of the tail: somebody is adding to it
+	cancelled bool            // by us
+	ended     bool            // final is closed
+	refusal   *mailhaul.Error // what the server said, where it has to be looked into
+	complete  bool            // whether the server may have had all octets then
+	flagged   bool            // it is the flags that the server refuses
 }
 
 func (w *Writer) newUnit(msgs []*outgoing) *unit {
-	return &unit{w: w, msgs: msgs, final: make(chan struct{}), attend: make(chan struct{})}
+	u := &unit{w: w, msgs: msgs, final: make(chan struct{})}
+	for _, m := range msgs {
+		u.octets += m.size
+	}
+	return u
 }
 
 // Append implements [mailhaul.Writer].
@@ -58,9 +65,10 @@ func (w *Writer) newUnit(msgs []*outgoing) *unit {
 // refuses a MULTIAPPEND, nothing of it is stored; it is then taken apart, so
 // that a message which is to blame costs only itself. That is done by the next
 // call that uses the Writer or waits for the Receipt. Until it is clear that
-// there is nothing to take apart, the next batch is not completed: on servers
-// that are known to let a MULTIAPPEND be cancelled it is sent all the same, but
-// for its last two octets.
+// there is nothing to take apart, what comes next is not completed: on servers
+// that are known to let a MULTIAPPEND be cancelled it is sent all the same, as
+// one command for all the batches that come meanwhile, but for its last two
+// octets.
 //
 // A message whose keywords are refused is stored without them.
 //
@@ -79,8 +87,10 @@ func (w *Writer) Append(ctx context.Context, batch []mailhaul.Outgoing) (mailhau
 	err := w.withTurn(ctx, opAppend, func() error {
 		st := w.c.stage(ctx)
 		defer st.drop()
-		for _, u := range r.units {
-			if err := w.send(ctx, st, u); err != nil {
+		for i, u := range r.units {
+			sent, err := w.send(ctx, st, u)
+			r.units[i] = sent
+			if err != nil {
 				// What is complete goes all the same, if it still can.
 				_ = st.flush()
 				return err
@@ -91,7 +101,7 @@ func (w *Writer) Append(ctx context.Context, batch []mailhaul.Outgoing) (mailhau
 	if err != nil {
 		// Units that were sent get their outcomes by themselves.
 		for _, u := range r.units {
-			if u.cmd == nil {
+			if !w.sent(u) {
 				u.conclude(mailhaul.NotStored, err)
 			}
 		}
@@ -115,6 +125,7 @@ func (w *Writer) units(msgs []*outgoing) []*unit {
 			units = append(units, last)
 		}
 		last.msgs = append(last.msgs, m)
+		last.octets += m.size
 		if alone {
 			last = nil
 		}
@@ -129,58 +140,31 @@ func (w *Writer) tooBig(size int64) error {
 	return e
 }
 
-// send puts one unit on its way. An error means that the Writer goes no
-// further; the unit has its outcome then, or was never begun.
-func (w *Writer) send(ctx context.Context, st *stage, u *unit) error {
-	before := w.divisible()
-	if before != nil && !w.overlaps(u) {
-		if err := w.resolve(ctx, st); err != nil {
-			return err
-		}
-		before = nil
-	}
-	if err := w.stopped(); err != nil {
-		return err
-	}
+// transmit gives the APPEND of a unit, but for the end of its line.
+func (w *Writer) transmit(ctx context.Context, st *stage, u *unit) error {
 	w.hold(u.msgs)
 	defer w.letGo(u.msgs)
-	w.enter(u)
-	again, err := w.transmit(ctx, st, u, before)
-	if err != nil || !again {
-		return err
-	}
-	// What came before was refused: it is stored, as far as it can be, first.
-	if err = w.resolve(ctx, st); err == nil {
-		err = w.stopped()
+	cmd := w.c.command(opAppend, "APPEND ")
+	cmd.finished = u.answered
+	cmd.enc.String(w.box.Wire)
+	err := cmd.enc.Err() // of the mailbox's name; nothing else can be wrong
+	if err == nil {
+		w.mu.Lock()
+		u.cmd, u.cancelled, u.refusal = cmd, false, nil
+		w.mu.Unlock()
+		err = w.c.register(cmd, st.position(), false)
 	}
 	if err != nil {
 		u.conclude(mailhaul.NotStored, w.name(err))
 		return err
 	}
-	_, err = w.transmit(ctx, st, u, nil)
-	return err
+	return w.messages(ctx, st, cmd, u.msgs)
 }
 
-// overlaps reports whether a unit may be sent, but for its end, while it is not
-// clear what becomes of the one before.
-func (w *Writer) overlaps(u *unit) bool {
-	return w.way.multi && w.way.plus && w.c.quirks.cancels && u.msgs[0].size > 0 && u.msgs[0].Body.Buffered()
-}
-
-// transmit gives the APPEND of a unit. With before, a unit that may yet have to
-// be taken apart, the command is completed only when that one has its outcome;
-// where it gets none, this one is cancelled and has to be sent again.
-func (w *Writer) transmit(ctx context.Context, st *stage, u, before *unit) (again bool, err error) {
-	c := w.c
-	cmd := c.command(opAppend, "APPEND ")
-	cmd.finished = u.answered
-	w.mu.Lock()
-	u.cmd, u.aborted = cmd, false
-	w.mu.Unlock()
-
+// messages sends messages as part of a command that has begun.
+func (w *Writer) messages(ctx context.Context, st *stage, cmd *command, msgs []*outgoing) error {
 	enc := &cmd.enc
-	enc.String(w.box.Wire)
-	for i, m := range u.msgs {
+	for _, m := range msgs {
 		w.header(enc, m)
 		wait := w.way.waits(m.size) || w.newKeyword(m.Flags)
 		enc.Raw(" {").Number(uint64(m.size))
@@ -188,49 +172,16 @@ func (w *Writer) transmit(ctx context.Context, st *stage, u, before *unit) (agai
 			enc.Raw("+")
 		}
 		enc.Raw("}\r\n")
-		if i == 0 {
-			err := enc.Err() // of the mailbox's name; nothing else can be wrong
-			if err == nil {
-				err = c.register(cmd, st.position(), false)
-			}
-			if err != nil {
-				u.conclude(mailhaul.NotStored, w.name(err))
-				return false, err
-			}
-		}
 		if err := w.announce(ctx, st, cmd, enc, wait); err != nil {
-			if err == error(errRefused) {
-				return false, nil // u.answered has seen to it
-			}
-			return false, err
+			return err
 		}
 		if err := st.body(m.Body.Reader(), m.size); err != nil {
-			return false, w.unread(err)
-		}
-		if i == len(u.msgs)-1 {
-			cmd.whole.Store(st.position())
+			return w.unread(err)
 		}
 		enc.Reset()
 	}
-	if before != nil {
-		if err := st.flush(); err != nil {
-			return false, err
-		}
-		proceed, err := w.awaitUnit(ctx, before)
-		if err != nil {
-			return false, err
-		}
-		if !proceed {
-			return w.cancel(ctx, st, u)
-		}
-	}
-	// Some servers read on behind the literal for the command's end, and some
-	// that are done without still want it.
-	if err := st.text([]byte("\r\n")); err != nil {
-		return false, err
-	}
-	st.complete(cmd)
-	return false, nil
+	cmd.whole.Store(st.position())
+	return nil
 }
 
 // header puts in what precedes a body: flags and date.
@@ -304,42 +255,4 @@ func (w *Writer) unread(err error) error {
 	}
 	w.c.fail(e)
 	return e
-}
-
-// awaitUnit waits for the answer to a unit and reports whether what follows it
-// may be completed.
-func (w *Writer) awaitUnit(ctx context.Context, u *unit) (proceed bool, err error) {
-	select {
-	case <-u.final:
-		return w.stopped() == nil, nil
-	case <-u.attend:
-		return false, nil
-	case <-w.c.dead:
-		return false, w.c.reason()
-	case <-ctx.Done():
-		err := w.c.cancelled(ctx)
-		w.c.fail(err)
-		return false, err
-	}
-}
-
-// cancel takes a unit back whose last literal was sent and whose line was not
-// ended, by a literal of no octets: the server refuses the whole then (RFC 3502
-// section 6.3.11).
-func (w *Writer) cancel(ctx context.Context, st *stage, u *unit) (again bool, err error) {
-	w.mu.Lock()
-	u.aborted = true
-	w.mu.Unlock()
-	if err := st.text([]byte(" {0+}\r\n\r\n")); err != nil {
-		return false, err
-	}
-	st.complete(u.cmd)
-	if err := st.flush(); err != nil {
-		return false, err
-	}
-	answer, err := w.c.wait(ctx, u.cmd)
-	if err != nil {
-		return false, err
-	}
-	return answer.Cond == wire.NO, nil
 }

@@ -164,28 +164,24 @@ func (c *conn) proceed(ctx context.Context, cmd *command, awaited chan string) (
 	select {
 	case text = <-awaited:
 		return text, nil
-	default:
+	case <-cmd.done:
+	case <-c.dead:
+	case <-ctx.Done():
 	}
-	select {
+	select { // what the server has said counts, even where it has gone since
 	case text = <-awaited:
 		return text, nil
-	case <-cmd.done:
-		c.mu.Lock()
-		if c.awaited == awaited {
-			c.awaited = nil
-		}
-		c.mu.Unlock()
-		if cmd.err != nil {
-			return "", cmd.err
-		}
-		return "", errRefused
-	case <-c.dead:
-		return "", c.reason()
-	case <-ctx.Done():
-		err := c.cancelled(ctx)
-		c.fail(err)
+	default:
+	}
+	c.mu.Lock()
+	if c.awaited == awaited {
+		c.awaited = nil
+	}
+	c.mu.Unlock()
+	if _, err := c.wait(ctx, cmd); err != nil {
 		return "", err
 	}
+	return "", errRefused
 }
 
 // wait waits for the command's end. The end of ctx ends the connection: there
@@ -193,19 +189,20 @@ func (c *conn) proceed(ctx context.Context, cmd *command, awaited chan string) (
 func (c *conn) wait(ctx context.Context, cmd *command) (wire.Status, error) {
 	select {
 	case <-cmd.done:
+	case <-c.dead:
+	case <-ctx.Done():
+	}
+	select { // an answer counts, even where the connection has ended since
+	case <-cmd.done:
 		return cmd.status, cmd.err
 	default:
 	}
-	select {
-	case <-cmd.done:
-		return cmd.status, cmd.err
-	case <-c.dead:
-		return wire.Status{}, c.reason()
-	case <-ctx.Done():
-		err := c.cancelled(ctx)
-		c.fail(err)
+	if err := c.reason(); err != nil {
 		return wire.Status{}, err
 	}
+	err := c.cancelled(ctx)
+	c.fail(err)
+	return wire.Status{}, err
 }
 
 // run sends a command and waits for its end. A refusal is an error.

@@ -29,10 +29,14 @@ func describe(m mailhaul.Mailbox) string {
 	if m.Role != "" {
 		line += " " + string(m.Role)
 	}
-	for word, is := range map[string]bool{" noselect": m.NoSelect, " shared": m.Shared, " subscribed": m.Subscribed} {
-		if is {
-			line += word
-		}
+	if m.NoSelect {
+		line += " noselect"
+	}
+	if m.Shared {
+		line += " shared"
+	}
+	if m.Subscribed {
+		line += " subscribed"
 	}
 	if m.Status != nil {
 		line += fmt.Sprintf(" %d/%d/%d", m.Status.Messages, m.Status.UIDNext, m.Status.UIDValidity)

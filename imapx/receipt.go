@@ -49,82 +49,36 @@ func (r *receipt) outcomes() []mailhaul.Outcome {
 }
 
 // waitUnit waits until a unit has its outcomes, and sees to them where the
-// server has refused it.
+// server has refused something.
 func (w *Writer) waitUnit(ctx context.Context, u *unit) error {
 	select {
 	case <-u.final:
 		return nil
 	default:
 	}
+	w.mu.Lock()
+	trouble := w.trouble
+	w.mu.Unlock()
 	select {
 	case <-u.final:
 		return nil
-	case <-u.attend:
+	case <-trouble:
 	case <-ctx.Done():
 		return w.c.cancelled(ctx)
 	}
 	select {
 	case w.turn <- struct{}{}:
 		defer w.pass()
-		return w.look(ctx, u)
 	case <-u.final: // whoever has the turn has seen to it
 		return nil
 	case <-ctx.Done():
 		return w.c.cancelled(ctx)
 	}
-}
-
-// enter notes a unit that is about to be sent.
-func (w *Writer) enter(u *unit) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.open = append(w.open, u)
-}
-
-// divisible returns the youngest unit without an outcome that would have to be
-// taken apart if it were refused.
-func (w *Writer) divisible() *unit {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for _, u := range slices.Backward(w.open) {
-		if len(u.msgs) > 1 {
-			return u
-		}
+	if err := w.resolve(ctx, nil); err != nil {
+		return err
 	}
+	<-u.final
 	return nil
-}
-
-// resolve waits until all that was sent has its outcome. The caller has the
-// turn, and st where something may be staged.
-func (w *Writer) resolve(ctx context.Context, st *stage) error {
-	if st != nil {
-		if err := st.flush(); err != nil {
-			return err
-		}
-	}
-	for {
-		w.mu.Lock()
-		var u *unit
-		// One that was cancelled waits for the one before it.
-		if i := slices.IndexFunc(w.open, func(u *unit) bool { return !u.aborted }); i >= 0 {
-			u = w.open[i]
-		}
-		w.mu.Unlock()
-		if u == nil {
-			return nil
-		}
-		select {
-		case <-u.final:
-		case <-u.attend:
-			if err := w.look(ctx, u); err != nil {
-				return err
-			}
-		case <-ctx.Done():
-			err := w.c.cancelled(ctx)
-			w.c.fail(err)
-			return err
-		}
-	}
 }
 
 // name fills in where an error happened.
@@ -137,7 +91,7 @@ func (u *unit) answered(st wire.Status, err error) {
 	whole := u.cmd.whole.Load()
 	complete := whole > 0 && started >= whole
 	w.mu.Lock()
-	aborted := u.aborted
+	cancelled := u.cancelled
 	w.mu.Unlock()
 	switch {
 	case err != nil && complete:
@@ -153,7 +107,7 @@ func (u *unit) answered(st wire.Status, err error) {
 		u.stored(st)
 	case st.Cond == wire.BAD:
 		u.bad(st)
-	case aborted: // it is sent again
+	case cancelled: // it is sent again
 	default:
 		u.refused(st, complete)
 	}
@@ -244,21 +198,19 @@ func (u *unit) refused(st wire.Status, complete bool) {
 	if e.Scope != mailhaul.ScopeMessage {
 		w.halt(e)
 	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.refusals++
 	single := len(u.msgs) == 1
 	doubtful := complete && (e.Kind == mailhaul.Transient || e.Kind == mailhaul.Throttled)
 	flagged := classify(opAppend, st.Cond.String(), st.Code, st.Arg, st.Text).DropFlags && u.keywords() && u.msgs[0].Body.Buffered()
 	clear := single && !doubtful && !flagged || !complete && e.Scope != mailhaul.ScopeMessage
 	if clear {
-		u.conclude(mailhaul.NotStored, e)
+		u.concludeLocked(mailhaul.NotStored, e)
 		return
 	}
-	w.mu.Lock()
-	first := u.refusal == nil && !u.ended
 	u.refusal, u.complete, u.flagged = e, complete, flagged
-	w.mu.Unlock()
-	if first {
-		close(u.attend)
-	}
+	w.alarm()
 }
 
 // look sees to a unit that was refused. The caller has the turn. An error means
@@ -317,23 +269,14 @@ func (w *Writer) takeApart(ctx context.Context, msgs []*outgoing) error {
 // the Writer goes no further.
 func (w *Writer) resend(ctx context.Context, msgs []*outgoing) error {
 	u := w.newUnit(msgs)
-	st := w.c.stage(ctx)
-	defer st.drop()
-	if _, err := w.transmit(ctx, st, u, nil); err != nil {
+	if err := w.sendAlone(ctx, u); err != nil {
 		return err
 	}
-	if err := st.flush(); err != nil {
+	if _, err := w.c.wait(ctx, u.cmd); err != nil {
+		<-u.final
 		return err
 	}
-	select {
-	case <-u.final:
-	case <-u.attend:
-		if err := w.look(ctx, u); err != nil {
-			return err
-		}
-	case <-ctx.Done():
-		err := w.c.cancelled(ctx)
-		w.c.fail(err)
+	if err := w.look(ctx, u); err != nil {
 		return err
 	}
 	return w.stopped()
@@ -361,9 +304,14 @@ func (w *Writer) arrivals(ctx context.Context) (bool, error) {
 
 // conclude gives each message of the unit that has no outcome yet this one.
 func (u *unit) conclude(d mailhaul.Delivery, err error) {
+	u.w.mu.Lock()
+	defer u.w.mu.Unlock()
+	u.concludeLocked(d, err)
+}
+
+// concludeLocked is conclude while Writer.mu is held.
+func (u *unit) concludeLocked(d mailhaul.Delivery, err error) {
 	w := u.w
-	w.mu.Lock()
-	defer w.mu.Unlock()
 	if u.ended {
 		return
 	}
@@ -375,6 +323,7 @@ func (u *unit) conclude(d mailhaul.Delivery, err error) {
 		w.open = slices.Delete(w.open, i, i+1)
 	}
 	close(u.final)
+	w.behind(u, d)
 }
 
 // refuse decides a message that is not sent.

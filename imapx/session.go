@@ -62,6 +62,13 @@ func (c *conn) establish(ctx context.Context, known *namespaces) error {
 	select {
 	case greeting = <-c.greeting:
 	case <-c.dead:
+		select {
+		case greeting = <-c.greeting: // a refusal may follow at once, and say more
+		default:
+		}
+		if greeting.Cond != 0 {
+			break
+		}
 		err := c.reason()
 		if alert, ok := errors.AsType[*net.OpError](err); ok && alert.Op == "remote error" {
 			// With TLS 1.3 a refused client certificate shows only now.

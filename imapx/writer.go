@@ -27,8 +27,12 @@ type Writer struct {
 	keywords map[string]bool // that the mailbox has already, in lower case
 
 	mu        sync.Mutex // protects the fields below
-	open      []*unit    // sent and without an outcome, oldest first
-	stop      error      // why nothing more is appended
+	open      []*unit    // begun and without an outcome, oldest first
+	tail      *unit      // the youngest of them, where its line is not ended
+	refusals  int
+	trouble   chan struct{} // closed while somebody has to look into something
+	alarmed   bool          // trouble is closed
+	stop      error         // why nothing more is appended
 	watermark mailhaul.UID
 	since     int // messages of ours at or above the watermark
 	closed    bool
@@ -39,6 +43,7 @@ func newWriter(cl *Client, c *conn, m mailhaul.Mailbox, o *opened, w way, limit 
 		client: cl, c: c, box: m, status: o.status, limit: limit, way: w,
 		turn:      make(chan struct{}, 1),
 		keywords:  make(map[string]bool),
+		trouble:   make(chan struct{}),
 		watermark: o.status.UIDNext,
 	}
 	for _, f := range slices.Concat(o.known, o.status.Flags) {
@@ -89,11 +94,15 @@ func (w *Writer) take(ctx context.Context) error {
 
 func (w *Writer) pass() { <-w.turn }
 
-// withTurn runs f, which gives commands, and names its error.
+// withTurn runs f, which gives commands, and names its error. Nothing but
+// APPEND may be given while a tail is open.
 func (w *Writer) withTurn(ctx context.Context, op string, f func() error) error {
 	err := w.take(ctx)
 	if err == nil {
-		if err = w.closedError(); err == nil {
+		if err = w.closedError(); err == nil && op != opAppend && w.hasTail() {
+			err = w.resolve(ctx, nil)
+		}
+		if err == nil {
 			err = f()
 		}
 		w.pass()
