@@ -41,6 +41,7 @@ type unit struct {
 	ended     bool            // final is closed
 	refusal   *mailhaul.Error // what the server said, where it has to be looked into
 	complete  bool            // whether the server may have had all octets then
+	before    tally           // what had been stored then
 	flagged   bool            // it is the flags that the server refuses
 }
 

@@ -123,7 +123,7 @@ func (u *unit) stored(st wire.Status) {
 	if st.Code == "APPENDUID" {
 		a, ok := wire.ParseAppendUID(st.Arg, len(u.msgs))
 		w.mu.Lock()
-		if ok && a.UIDValidity == w.status.UIDValidity && a.UIDs[0] >= w.watermark {
+		if ok && a.UIDValidity == w.status.UIDValidity && a.UIDs[0] >= w.stored.watermark {
 			uids = a.UIDs
 		}
 		w.mu.Unlock()
@@ -133,11 +133,7 @@ func (u *unit) stored(st wire.Status) {
 		}
 	}
 	w.mu.Lock()
-	if uids != nil {
-		w.watermark, w.since = uids[len(uids)-1]+1, 0
-	} else {
-		w.since += len(u.msgs)
-	}
+	w.stored.add(uids, len(u.msgs))
 	for i, m := range u.msgs {
 		o := mailhaul.Outcome{Delivery: mailhaul.Stored}
 		if uids != nil {
@@ -209,7 +205,7 @@ func (u *unit) refused(st wire.Status, complete bool) {
 		u.concludeLocked(mailhaul.NotStored, e)
 		return
 	}
-	u.refusal, u.complete, u.flagged = e, complete, flagged
+	u.refusal, u.complete, u.flagged, u.before = e, complete, flagged, w.stored
 	w.alarm()
 }
 
@@ -223,7 +219,7 @@ func (w *Writer) look(ctx context.Context, u *unit) error {
 		return nil
 	}
 	if complete {
-		fresh, err := w.arrivals(ctx)
+		fresh, err := w.arrivals(ctx, u)
 		if err != nil {
 			u.conclude(mailhaul.DeliveryUnknown, w.name(err))
 			return err
@@ -282,24 +278,47 @@ func (w *Writer) resend(ctx context.Context, msgs []*outgoing) error {
 	return w.stopped()
 }
 
-// arrivals reports whether something is in the mailbox that was not there
-// before and is not known to be ours.
-func (w *Writer) arrivals(ctx context.Context) (bool, error) {
+// tally is what is known to be ours in the mailbox. Of two values of a Writer's
+// tally, the later tells what was stored in between.
+type tally struct {
+	watermark mailhaul.UID    // above all UIDs that the server has told
+	uids      mailhaul.UIDSet // that the server has told
+	nameless  int             // messages whose UIDs it has not told
+	below     int             // those of them that are below the watermark
+}
+
+// add counts n messages that the server has stored. uids may be nil. They are
+// above all that were stored before: the server has answered in that order.
+func (t *tally) add(uids []mailhaul.UID, n int) {
+	if uids == nil {
+		t.nameless += n
+		return
+	}
+	t.uids = slices.Clone(t.uids) // an earlier value may share it
+	for _, uid := range uids {
+		t.uids.Add(uid)
+	}
+	t.watermark, t.below = uids[n-1]+1, t.nameless
+}
+
+// arrivals reports whether something has come into the mailbox, since the last
+// message that was stored before a refused unit, that is not known to be ours.
+func (w *Writer) arrivals(ctx context.Context, u *unit) (bool, error) {
 	w.mu.Lock()
-	from := w.watermark
+	from := u.before
 	w.mu.Unlock()
 	if err := w.c.noop(ctx); err != nil {
 		return false, err
 	}
-	found, err := w.c.searchUIDs(ctx, "UID "+strconv.FormatUint(uint64(from), 10)+":*")
+	found, err := w.c.searchUIDs(ctx, "UID "+strconv.FormatUint(uint64(from.watermark), 10)+":*")
 	if err != nil {
 		return false, err
 	}
 	// "*" is the last message, even where that is below the watermark.
-	found = found.Intersect(mailhaul.UIDSet{{First: from, Last: 1<<32 - 1}})
+	found = found.Intersect(mailhaul.UIDSet{{First: from.watermark, Last: 1<<32 - 1}})
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return found.Len() > w.since, nil
+	return found.Minus(w.stored.uids).Len() > w.stored.nameless-from.below, nil
 }
 
 // conclude gives each message of the unit that has no outcome yet this one.

@@ -26,31 +26,30 @@ type Writer struct {
 	// Of whoever has the turn:
 	keywords map[string]bool // that the mailbox has already, in lower case
 
-	mu        sync.Mutex // protects the fields below
-	open      []*unit    // begun and without an outcome, oldest first
-	tail      *unit      // the youngest of them, where its line is not ended
-	refusals  int
-	trouble   chan struct{} // closed while somebody has to look into something
-	alarmed   bool          // trouble is closed
-	stop      error         // why nothing more is appended
-	watermark mailhaul.UID
-	since     int // messages of ours at or above the watermark
-	closed    bool
+	mu       sync.Mutex // protects the fields below
+	open     []*unit    // begun and without an outcome, oldest first
+	tail     *unit      // the youngest of them, where its line is not ended
+	refusals int
+	trouble  chan struct{} // closed while somebody has to look into something
+	alarmed  bool          // trouble is closed
+	stop     error         // why nothing more is appended
+	stored   tally
+	closed   bool
 }
 
 func newWriter(cl *Client, c *conn, m mailhaul.Mailbox, o *opened, w way, limit int64) *Writer {
 	wr := &Writer{
 		client: cl, c: c, box: m, status: o.status, limit: limit, way: w,
-		turn:      make(chan struct{}, 1),
-		keywords:  make(map[string]bool),
-		trouble:   make(chan struct{}),
-		watermark: o.status.UIDNext,
+		turn:     make(chan struct{}, 1),
+		keywords: make(map[string]bool),
+		trouble:  make(chan struct{}),
+		stored:   tally{watermark: o.status.UIDNext},
 	}
 	for _, f := range slices.Concat(o.known, o.status.Flags) {
 		wr.keywords[strings.ToLower(string(f))] = true
 	}
-	if wr.watermark == 0 { // Courier: everything counts
-		wr.watermark, wr.since = 1, int(o.status.Messages)
+	if wr.stored.watermark == 0 { // Courier: everything counts
+		wr.stored = tally{watermark: 1, nameless: int(o.status.Messages)}
 	}
 	return wr
 }
