@@ -1,0 +1,234 @@
+// The network is cut at each octet of a session, in each direction, on either
+// side, in each way in which networks fail.
+
+package faultlab
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/mailhaul/mailhaul"
+	"github.com/mailhaul/mailhaul/checkpoint"
+	"github.com/mailhaul/mailhaul/imapx"
+	"github.com/mailhaul/mailhaul/internal/imapserver"
+	mailsync "github.com/mailhaul/mailhaul/sync"
+)
+
+// promisedCuts is how many cuts an ordinary run makes at least.
+const promisedCuts = 50000
+
+// setting is a pair of servers, and what they hold when the session begins.
+type setting struct {
+	name   string
+	source imapserver.Options
+	target imapserver.Options
+	fill   func(r *cutRig)
+	habit  func(h *imapserver.Hooks) // of the target
+	part   int                       // how many of a hundred cuts an ordinary run makes; 0: all
+}
+
+// share returns how many of a hundred cuts this kind of run makes.
+func (s *setting) share() int {
+	part := 100
+	if s.part > 0 && !*large {
+		part = s.part
+	}
+	return share(part)
+}
+
+var settings = []*setting{
+	{name: "all extensions", fill: (*cutRig).usual},
+	{name: "no extensions", fill: (*cutRig).usual, source: imapserver.Options{Caps: []string{}}, target: imapserver.Options{Caps: []string{}}},
+	{name: "mail is there already", fill: func(r *cutRig) {
+		r.usual()
+		for _, m := range r.source.Mailbox("INBOX").Messages()[:2] {
+			m.UID = 0
+			r.target.Mailbox("INBOX").Add(m)
+		}
+	}, target: imapserver.Options{Caps: imapserver.Without("MULTIAPPEND", "UIDPLUS")}},
+}
+
+// cutRig is two servers with an account each, and a network to either.
+type cutRig struct {
+	servers        [2]*imapserver.Server
+	source, target *imapserver.User
+	nets           [2]*network
+	disk           *checkpoint.Memory
+}
+
+func (r *cutRig) usual() {
+	box := r.source.Mailbox("INBOX")
+	for i := range 2 {
+		box.Add(imapserver.Message{Body: []byte(fmt.Sprintf("Message-ID: <%d@x>\r\nSubject: s\r\n\r\n%s\r\n", i, strings.Repeat("x", 20*i))),
+			Flags: [][]mailhaul.Flag{{mailhaul.FlagSeen}, {"$Work"}}[i], Date: addDate})
+	}
+	for range 2 { // twins, without a Message-ID
+		box.Add(imapserver.Message{Body: []byte("Subject: t\r\n\r\ntwin\r\n"), Date: addDate})
+	}
+}
+
+func newCutRig(s *setting) *cutRig {
+	r := &cutRig{disk: checkpoint.NewMemory()}
+	for i, opts := range []imapserver.Options{s.source, s.target} {
+		opts.UIDValidity = mailhaul.UIDValidity(1000 + i)
+		if i == 1 && s.habit != nil {
+			s.habit(&opts.Hooks)
+		}
+		r.servers[i] = imapserver.New(opts)
+		r.nets[i] = &network{dial: r.servers[i].Dial}
+	}
+	r.source, r.target = r.servers[0].AddUser("u", "p"), r.servers[1].AddUser("u", "p")
+	s.fill(r)
+	return r
+}
+
+func (r *cutRig) client(side int) *imapx.Client {
+	cl, err := imapx.New(imapx.Config{
+		Server: mailhaul.Server{
+			Host: fmt.Sprintf("127.0.0.%d", side+1), User: "u", Security: mailhaul.Plaintext, Dial: r.nets[side].Dial,
+			Credentials: func(context.Context) (mailhaul.Secret, error) { return mailhaul.NewSecret("p"), nil },
+		},
+		Connections: 1,
+	})
+	if err != nil {
+		panic(err)
+	}
+	return cl
+}
+
+// migrate makes one run.
+func (r *cutRig) migrate() (*mailsync.Result, error) {
+	from, to := r.client(0), r.client(1)
+	defer from.Close()
+	defer to.Close()
+	s, err := mailsync.New(mailsync.Config{Source: from, Target: to, Store: r.disk, SettleTime: settleTime, Mailboxes: 1, BatchMessages: 3})
+	if err != nil {
+		return nil, err
+	}
+	return s.Run(context.Background())
+}
+
+func (r *cutRig) close() {
+	for _, s := range r.servers {
+		_ = s.Close()
+	}
+}
+
+// differences compares the accounts.
+func (r *cutRig) differences(was []string) []string {
+	out := diff(was, boxLines(r.source))
+	for i := range out {
+		out[i] = "the source was changed: " + out[i]
+	}
+	out = append(out, diff(was, boxLines(r.target))...)
+	if err := checkpoint.Check(context.Background(), r.disk); err != nil {
+		out = append(out, err.Error())
+	}
+	return out
+}
+
+func boxLines(u *imapserver.User) []string {
+	var lines []string
+	for _, b := range u.Mailboxes() {
+		for _, m := range b.Messages() {
+			lines = append(lines, b.Name()+" "+line(m.Body, m.Flags, m.Date))
+		}
+	}
+	slices.Sort(lines)
+	return lines
+}
+
+// TestCutAtEveryOctet migrates once without a fault and counts the octets.
+// Then it migrates once for each of them and each way to fail, with the network
+// cut there. The run goes on by itself, or the next one does; both accounts
+// hold the same then, and another run sends nothing.
+func TestCutAtEveryOctet(t *testing.T) {
+	var cuts, resumed, longest atomic.Int64
+	t.Run("settings", func(t *testing.T) {
+		for i, s := range settings {
+			t.Run(s.name, func(t *testing.T) {
+				var octets [2][2]int
+				synctest.Test(t, func(t *testing.T) {
+					r := newCutRig(s)
+					defer r.close()
+					was := boxLines(r.source)
+					if _, err := r.migrate(); err != nil {
+						t.Fatal(err)
+					}
+					if d := r.differences(was); len(d) > 0 {
+						t.Fatal(strings.Join(d, "\n"))
+					}
+					octets = [2][2]int{r.nets[0].gone, r.nets[1].gone}
+				})
+				t.Logf("octets: source %v, target %v", octets[0], octets[1])
+				for side := range 2 {
+					for dir := range 2 {
+						t.Run(fmt.Sprintf("%s %v", []string{"source", "target"}[side], direction(dir)), func(t *testing.T) {
+							t.Parallel()
+							rnd := rand.New(rand.NewPCG(*seed, uint64(100*i+10*side+dir)))
+							for at := range octets[side][dir] {
+								for how := range endings {
+									if rnd.IntN(100) >= s.share() {
+										continue
+									}
+									synctest.Test(t, func(t *testing.T) {
+										if cutOnce(t, s, side, cut{direction(dir), at, how}, &resumed, &longest) {
+											cuts.Add(1)
+										}
+									})
+									if t.Failed() {
+										return
+									}
+								}
+							}
+						})
+					}
+				}
+			})
+		}
+	})
+	t.Logf("%d runs did not get over it by themselves; the longest took %v of the bubble's time", resumed.Load(), time.Duration(longest.Load()))
+	if !filtered() {
+		reached(t, "cuts", &cuts, share(promisedCuts))
+	}
+}
+
+// cutOnce makes one cut. It reports whether the network broke at all.
+func cutOnce(t *testing.T, s *setting, side int, c cut, resumed, longest *atomic.Int64) (broke bool) {
+	r := newCutRig(s)
+	defer r.close()
+	was := boxLines(r.source)
+	r.nets[side].plan = &c
+	what := fmt.Sprintf("%v after %d octets %v", c.how, c.at, c.dir)
+	begun := time.Now()
+	res, err := r.migrate()
+	if took := int64(time.Since(begun)); took > longest.Load() {
+		longest.Store(took)
+	}
+	if err != nil || !res.Complete() {
+		resumed.Add(1)
+		if res, err = r.migrate(); err != nil || !res.Complete() {
+			t.Errorf("%s: the run after it: %v, %+v", what, err, res.Failed)
+			return true
+		}
+	}
+	time.Sleep(2 * settleTime)
+	faults := r.differences(was)
+	if c.at%16 == 0 { // nothing is left to do
+		if res, err = r.migrate(); err != nil || res.Copied > 0 || res.Adopted > 0 {
+			faults = append(faults, fmt.Sprintf("the pass after it: %v, %d copied, %d adopted", err, res.Copied, res.Adopted))
+		}
+		faults = append(faults, r.differences(was)...)
+	}
+	if len(faults) > 0 {
+		t.Errorf("%s:\n\t%s", what, strings.Join(faults, "\n\t"))
+	}
+	return r.nets[side].done
+}
