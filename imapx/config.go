@@ -16,7 +16,8 @@ type Config struct {
 	Server mailhaul.Server
 
 	// Connections is how many connections may be open at a time. Default 4,
-	// which every known server allows one user.
+	// which is what Courier, the strictest of the common servers, allows one
+	// address.
 	Connections int
 
 	// DialTimeout bounds connecting and each TLS handshake. Default 30 s.

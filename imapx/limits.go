@@ -38,8 +38,8 @@ type Limits struct {
 	MaxName int
 
 	// MaxCommand is about how long a command line gets before a set of UIDs
-	// is cut into several commands. Default 8,000, which RFC 9051 section
-	// 4.1.1 asks all servers to accept.
+	// is cut into several commands. Default 8,000, which RFC 2683 section
+	// 3.2.1.5 asks all servers to accept.
 	MaxCommand int
 
 	// MinRate is the number of octets a second that the server must send on

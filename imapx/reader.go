@@ -62,8 +62,10 @@ func (r *Reader) Messages(ctx context.Context, set mailhaul.UIDSet, fields mailh
 //
 // A body of up to Limits.MaxBuffered octets is buffered in memory, a larger one
 // in a temporary file. A body of more than Limits.MaxBody is not taken: the
-// sequence yields an error with the message's UID in its place, and goes on. A
-// streamed body ends with an error, instead of io.EOF, where the server turns
+// sequence yields an error with the message's UID in its place, and goes on.
+//
+// With stream, a body that comes before it is its turn (a server may answer two
+// Fetches in an order of its own) is buffered all the same. A streamed body ends with an error, instead of io.EOF, where the server turns
 // out to have sent another message than the one asked for.
 func (r *Reader) Fetch(ctx context.Context, set mailhaul.UIDSet, stream bool) (iter.Seq2[mailhaul.Fetched, error], error) {
 	if len(set) == 0 {
