@@ -15,7 +15,9 @@ import (
 
 // AssignedUIDL is a message of a POP3 source, which has no UIDs: the UID that
 // was assigned to it, and what it is recognised by. Several may have the same
-// UIDL, on a server that gives one twice.
+// UIDL, on a server that gives one twice. The engine may put more behind a UIDL,
+// or something of its own in the place of one, as long as that is no UIDL: only
+// what is one is exported.
 type AssignedUIDL struct {
 	UID  mailhaul.UID
 	UIDL mailhaul.UIDL

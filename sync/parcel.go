@@ -5,6 +5,7 @@ package sync
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/mailhaul/mailhaul"
 )
@@ -42,6 +43,7 @@ func (p *parcel) collect() (items []item, missing mailhaul.UIDSet, err error) {
 		place[m.UID] = i
 	}
 	bodies := make([]mailhaul.Body, len(p.msgs))
+	dates := make(map[mailhaul.UID]time.Time)
 	for f, ferr := range p.bodies {
 		if ferr != nil {
 			err = ferr
@@ -55,11 +57,17 @@ func (p *parcel) collect() (items []item, missing mailhaul.UIDSet, err error) {
 		share := max(0, p.msgs[i].Size)
 		p.taken -= share
 		bodies[i] = &budgeted{Body: f.Body, give: func() { p.budget.give(share) }}
+		if !f.InternalDate.IsZero() {
+			dates[f.UID] = f.InternalDate
+		}
 	}
 	for i, m := range p.msgs {
 		if bodies[i] == nil {
 			missing.Add(m.UID)
 			continue
+		}
+		if m.InternalDate.IsZero() { // only the body tells (POP3)
+			m.InternalDate = dates[m.UID]
 		}
 		items = append(items, item{m, bodies[i]})
 	}
@@ -84,7 +92,11 @@ func (p *parcel) deliver(ctx context.Context, send func(item) error) (came bool,
 			continue
 		}
 		came = true
-		if err := send(item{p.msgs[0], f.Body}); err != nil {
+		m := p.msgs[0]
+		if m.InternalDate.IsZero() {
+			m.InternalDate = f.InternalDate
+		}
+		if err := send(item{m, f.Body}); err != nil {
 			return true, err
 		}
 	}

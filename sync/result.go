@@ -4,6 +4,7 @@ package sync
 
 import (
 	"cmp"
+	"errors"
 	"slices"
 	stdsync "sync"
 
@@ -115,6 +116,9 @@ func (t *tally) warn(text string) {
 func (t *tally) fail(f Failure) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if e, ok := errors.AsType[*mailhaul.Error](f.Err); ok && f.UIDL == "" && e.UIDL != "" {
+		f.UIDL = e.UIDL
+	}
 	t.r.Failed = append(t.r.Failed, f)
 }
 

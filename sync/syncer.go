@@ -162,6 +162,11 @@ func (r *run) pass(ctx context.Context) (*Result, error) {
 		}
 		return r.conclude(ctx, append(jobs, views...))
 	}()
+	if w, ok := mailhaul.As[mailhaul.Warner](r.cfg.Source); ok {
+		for _, text := range w.Warnings() {
+			r.tally.warn(text)
+		}
+	}
 	res := r.tally.result(order)
 	res.Seconds = time.Since(r.start).Seconds()
 	res.RoundTrips = r.traffic() - before
@@ -192,6 +197,7 @@ func (r *run) prepare(ctx context.Context) (*folderPlan, error) {
 	if r.ledger, err = checkpoint.OpenLedger(ctx, r.cfg.Store, pair); err != nil {
 		return nil, err
 	}
+	r.cfg.Source = withUIDs(r.cfg.Source, r.ledger)
 	var source, target *mailhaul.Listing
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() (err error) {

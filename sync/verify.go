@@ -120,6 +120,12 @@ func Verify(ctx context.Context, source, target mailhaul.Source, opts VerifyOpti
 	if err != nil {
 		return nil, err
 	}
+	// UIDs that outlive a lost connection; nobody else is to know them.
+	ledger, err := checkpoint.OpenLedger(ctx, checkpoint.NewMemory(), checkpoint.Pair{From: source.Account(), To: target.Account()})
+	if err != nil {
+		return nil, err
+	}
+	source = withUIDs(source, ledger)
 	v := &Verification{
 		From: source.Account().String(), To: target.Account().String(), Differences: []string{}, Mailboxes: []MailboxVerification{},
 	}
