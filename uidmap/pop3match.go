@@ -39,8 +39,9 @@ import (
 // listings are aligned by sizes, up to a constant and a few octets that it
 // learns. An alignment counts where it holds for so many neighbours that
 // chance would not have made it once in 2^40, and there only for messages that
-// none of the 24 before and behind could be mistaken for; it is then proved by
-// the headers of a few of them, and given up if one contradicts. This works
+// none of the 24 before and behind could be mistaken for, and whose size is not
+// that of one message in a thousand. It is then proved by the headers of a few
+// of them, and given up if one contradicts. This works
 // for listings in either order, and for blocks that moved. A counter in the
 // UIDLs that runs in step with the UIDs (Courier's UIDn-v) is proof without
 // headers, and also tells messages of the same size apart.

@@ -32,7 +32,7 @@ func (l sizeLaw) fits(pop3, imap int64) bool {
 type run struct {
 	p, i, n int
 	reverse bool
-	pinned  []bool // per message: nothing nearby could be mistaken for it
+	pinned  []bool // per message: it could not be mistaken for another
 }
 
 // at returns the k-th pair of the run.
@@ -52,6 +52,9 @@ const (
 	// nearby is how far a message may have been shifted, by ones missing or
 	// added, and still be thought of.
 	nearby = 24
+	// commonShare is the share of messages, one in so many, from where a size is
+	// too common to say anything.
+	commonShare = 1000
 	// chanceBits is how unlikely a run must be by chance: 1 in 2^chanceBits.
 	chanceBits = 40
 	// maxDelta is the largest constant difference that is looked for.
@@ -78,16 +81,17 @@ func alignSizes(pop3, imap []int64) (sizeLaw, []run) {
 		return law, best
 	}
 	if try(sizeLaw{known: true, delta: smooth, tol: maxTolerance}); law.tol > 0 {
-		// The tighter law is the right one, unless most is lost by it.
-		tight := tighten(law, best, pop3, imap)
-		covered -= covered / 20
-		try(tight)
+		// A tolerance also lets strangers pass: no more of it than is needed.
+		law = tighten(law, best, pop3, imap)
+		best = findRuns(pop3, imap, law)
 	}
+	law.known = len(best) > 0
 	return law, best
 }
 
 // tighten returns the law that the runs follow, which were found by a wider
-// one. One in a hundred may be off at either end: it is read then.
+// one: the narrowest that 19 of 20 follow, or all but one. The others will be
+// read.
 func tighten(l sizeLaw, runs []run, pop3, imap []int64) sizeLaw {
 	var deltas []int64
 	for _, r := range runs {
@@ -98,12 +102,14 @@ func tighten(l sizeLaw, runs []run, pop3, imap []int64) sizeLaw {
 			}
 		}
 	}
-	if len(deltas) == 0 {
-		return l
-	}
 	slices.Sort(deltas)
-	off := len(deltas) / 100
-	lo, hi := deltas[off], deltas[len(deltas)-1-off]
+	most := len(deltas) - max(len(deltas)/20, 1)
+	lo, hi := l.delta-l.tol, l.delta+l.tol
+	for k := 0; k+most <= len(deltas) && most > 0; k++ {
+		if a, b := deltas[k], deltas[k+most-1]; b-a < hi-lo {
+			lo, hi = a, b
+		}
+	}
 	delta := lo + (hi-lo)/2
 	return sizeLaw{known: true, delta: delta, tol: hi - delta}
 }
@@ -266,7 +272,8 @@ type runJudge struct {
 func newRunJudge(pop3, imap []int64, law sizeLaw) *runJudge {
 	return &runJudge{
 		pop3: pop3, imap: imap, law: law,
-		aloneP: alone(pop3, 2*law.tol), aloneI: alone(imap, 2*law.tol),
+		aloneP:    rare(pop3, law.tol, alone(pop3, 2*law.tol)),
+		aloneI:    rare(imap, law.tol, alone(imap, 2*law.tol)),
 		sorted:    slices.Sorted(slices.Values(imap)),
 		threshold: chanceBits + math.Log2(float64(len(pop3))) + math.Log2(float64(len(imap))),
 	}
@@ -305,6 +312,21 @@ func alone(sizes []int64, within int64) []bool {
 		}
 	}
 	return out
+}
+
+// rare takes out what has a common size: a message of one size that is missing
+// on one side, beside one that is missing on the other, would look like one
+// message on both.
+func rare(sizes []int64, within int64, is []bool) []bool {
+	sorted := slices.Sorted(slices.Values(sizes))
+	for a, s := range sizes {
+		if is[a] {
+			lo, _ := slices.BinarySearch(sorted, s-within)
+			hi, _ := slices.BinarySearch(sorted, s+within+1)
+			is[a] = hi-lo <= 2+len(sizes)/commonShare
+		}
+	}
+	return is
 }
 
 // pinnedIn counts the pinned messages of the runs.

@@ -300,6 +300,7 @@ func (w *uidlWorld) score(tb testing.TB, res UIDLResult) uidlScore {
 		switch {
 		case a.content != b.content:
 			s.wrong++
+			tb.Logf("wrong: %+v: %+v %+v", p, *a, *b)
 		case total[a.content] > 1:
 			s.twinsPaired++
 			if a == b {
