@@ -198,6 +198,7 @@ type migration struct {
 	to     bench.User
 	state  string // the checkpoint's file
 	budget int64
+	wire   int64 // octets on the wire in the last pass, both sides
 
 	// teleport leaves the distance out, while everything else looks as if it
 	// were there: what is only prepared need not take long.
@@ -229,6 +230,10 @@ func (m *migration) with(b *testing.B, f func(ctx context.Context, s *mailsync.S
 	})
 	must(b, err)
 	must(b, errors.Join(f(ctx, syncer), from.Close(), to.Close(), store.Close(), endTrace()))
+	m.wire = 0
+	for _, t := range []mailhaul.Traffic{from.Traffic(), to.Traffic()} {
+		m.wire += t.BytesIn + t.BytesOut
+	}
 }
 
 // server is how a client of the migration reaches an account.
@@ -304,6 +309,7 @@ type cost struct {
 	allocs     uint64
 	heap, rss  uint64
 	roundTrips int64
+	wire       int64 // octets on the wire of either side, of the last run
 }
 
 func (c *cost) add(u bench.Usage, roundTrips int64) {
@@ -351,11 +357,14 @@ func benchmarkCopy(b *testing.B, s setting, mail bench.Mail, budget int64) (rate
 		res := m.run(b)
 		b.StopTimer()
 		c.add(meter.Stop(), res.RoundTrips)
+		c.wire = m.wire
 		m.expect(b, res, "copied", res.Copied)
 		m.verify(b)
 		must(b, s.lab.Drop(m.to))
 		b.StartTimer()
 	}
+	// What is moved crosses the wire twice.
+	b.ReportMetric(float64(c.wire)/float64(2*src.Octets), "wire-B/B")
 	return c.report(b, src.Messages)
 }
 

@@ -4,6 +4,7 @@
 #
 #   scripts/compare-mbsync.sh [-runs N] [-messages N] [-rtt 0,20,100] [-store sdbox] [-nosync] [-v]
 #
+# The mail lies below $TMPDIR: with TMPDIR=/dev/shm the disk is left out of it.
 # Everything runs on the loopback interface and in a temporary directory, and is
 # gone afterwards. It needs Linux, root (a Dovecot changes its user), Go, and
 # Debian's packages dovecot-imapd, isync and time; the last two are installed

@@ -282,6 +282,20 @@ func median(all []sample) sample {
 	}
 }
 
+// ratios returns the median of the ratios of runs that followed each other, and
+// the least and the greatest: disks have moods that outlast a run.
+func ratios(ours, theirs []sample) string {
+	var all []float64
+	for i := range ours {
+		all = append(all, ours[i].wall.Seconds()/theirs[i].wall.Seconds())
+	}
+	slices.Sort(all)
+	if len(all) == 1 {
+		return fmt.Sprintf("%.2f", all[0])
+	}
+	return fmt.Sprintf("%.2f (%.2f–%.2f)", all[len(all)/2], all[0], all[len(all)-1])
+}
+
 func (r *rig) print(distances []time.Duration) {
 	fmt.Println("| round trip | pass | tool | seconds | of mbsync's | CPU s | peak RSS MB | turns at the target |")
 	fmt.Println("|---|---|---|---|---|---|---|---|")
@@ -291,7 +305,7 @@ func (r *rig) print(distances []time.Duration) {
 				m := median(r.times[key{t.name, rtt, pass}])
 				ratio := "–"
 				if other := r.times[key{"mbsync", rtt, pass}]; t.name != "mbsync" && len(other) > 0 {
-					ratio = fmt.Sprintf("%.2f", m.wall.Seconds()/median(other).wall.Seconds())
+					ratio = ratios(r.times[key{t.name, rtt, pass}], other)
 				}
 				turns := "–"
 				if rtt > 0 {
