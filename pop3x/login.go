@@ -157,7 +157,7 @@ func (c *conn) establish(ctx context.Context) (capabilities, error) {
 func (c *conn) expires() *mailhaul.Error {
 	e := c.fault(opLogin, mailhaul.Permanent, mailhaul.ScopeAccount,
 		errors.New("the server announces that it deletes mail once it was fetched (EXPIRE 0)"))
-	e.Hint = "the source would not be left as it is; allow that with Config.AllowExpire0"
+	e.Hint = "the source would not be left as it is; allow that with -pop3-allow-expire-0 (Config.AllowExpire0)"
 	return e
 }
 

@@ -21,6 +21,8 @@ type options struct {
 	renames          *renames
 	state            string
 	connections      int
+	popSeen          bool
+	popExpire0       bool
 	dryRun           bool
 	json             bool
 	verbose          bool
@@ -53,6 +55,8 @@ func parse(args []string, env func(string) string) (*options, error) {
 	fs.Func("rename", "", collect(&renameArgs))
 	fs.StringVar(&opt.state, "state", "mailhaul.db", "")
 	fs.IntVar(&opt.connections, "connections", 4, "")
+	fs.BoolVar(&opt.popSeen, "pop3-seen", false, "")
+	fs.BoolVar(&opt.popExpire0, "pop3-allow-expire-0", false, "")
 	fs.BoolVar(&opt.dryRun, "dry-run", false, "")
 	fs.BoolVar(&opt.json, "json", false, "")
 	fs.BoolVar(&opt.verbose, "v", false, "")
@@ -94,6 +98,9 @@ func parse(args []string, env func(string) string) (*options, error) {
 	}
 	if opt.from.Account() == opt.to.Account() {
 		return nil, fmt.Errorf("-from and -to are the same account, %v", opt.from.Account())
+	}
+	if a, b := opt.from.Account(), opt.to.Account(); a.Protocol == mailhaul.POP3 && opt.from.Port == 0 && opt.to.Port == 0 && a.Host == b.Host && a.User == b.User {
+		return nil, fmt.Errorf("-from and -to are the same account over two protocols, %q at %s", a.User, a.Host)
 	}
 	return opt, nil
 }

@@ -22,6 +22,8 @@ Accounts:
   imap://user@host[:143]               STARTTLS, required
   imap+plain://user@host[:143]         no TLS: this machine only, else with
                                        -allow-plaintext
+  pop3s://… pop3://… pop3+plain://…    the same over POP3, for -from only: the
+                                       INBOX, which is all that POP3 shows
   A URL may hold a password, as in imaps://user:password@host, where other users
   of the machine can see it. The user may be an address (ada@example.org@host);
   % / ? # : in user names and passwords are percent-encoded.
@@ -40,7 +42,11 @@ Accounts:
   -from-pin HASH                       trust this public key and no other: its
                                        SHA-256 in hex or base64; repeatable
   -from-tls-min 1.0|1.1                allow a server that is too old for TLS 1.2
-  -allow-plaintext                     allow imap+plain to other machines
+  -allow-plaintext                     allow imap+plain and pop3+plain to other
+                                       machines
+  -pop3-seen                           mark all mail from POP3 as read
+  -pop3-allow-expire-0                 take mail from a POP3 server that deletes
+                                       what was fetched
 
 Folders ("/" stands between levels, whatever the servers use):
   -include PATTERN                     only these; repeatable

@@ -27,8 +27,10 @@ import (
 
 	"golang.org/x/term"
 
+	"github.com/mailhaul/mailhaul"
 	"github.com/mailhaul/mailhaul/checkpoint"
 	"github.com/mailhaul/mailhaul/imapx"
+	"github.com/mailhaul/mailhaul/pop3x"
 	mailsync "github.com/mailhaul/mailhaul/sync"
 )
 
@@ -171,9 +173,7 @@ func newSyncer(sys system, opt *options, store checkpoint.Store, events mailsync
 	if opt.verbose {
 		logger = slog.New(slog.NewTextHandler(sys.stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
-	from, err := imapx.New(imapx.Config{
-		Server: opt.from, Connections: opt.connections, Logger: logger.With("side", "from"),
-	})
+	from, err := newSource(opt, logger.With("side", "from"))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -203,6 +203,14 @@ func newSyncer(sys system, opt *options, store checkpoint.Store, events mailsync
 		return nil, nil, err
 	}
 	return syncer, closeAccounts, nil
+}
+
+// newSource makes the side that mail comes from, over the protocol of its URL.
+func newSource(opt *options, logger *slog.Logger) (mailhaul.Source, error) {
+	if opt.from.Protocol == mailhaul.POP3 {
+		return pop3x.New(pop3x.Config{Server: opt.from, Seen: opt.popSeen, AllowExpire0: opt.popExpire0, Logger: logger})
+	}
+	return imapx.New(imapx.Config{Server: opt.from, Connections: opt.connections, Logger: logger})
 }
 
 // obey calls drain at the first signal and cancels the context at the second;

@@ -180,10 +180,10 @@ func text(opt *options, res *mailsync.Result, err error) string {
 
 	list(&b, "Not on the target", res.Failed, func(f mailsync.Failure) string {
 		switch {
-		case f.UID != 0:
-			return fmt.Sprintf("%s, UID %d: %s", f.Mailbox, f.UID, f.Reason)
 		case f.UIDL != "":
 			return fmt.Sprintf("%s, UIDL %s: %s", f.Mailbox, f.UIDL, f.Reason)
+		case f.UID != 0:
+			return fmt.Sprintf("%s, UID %d: %s", f.Mailbox, f.UID, f.Reason)
 		}
 		return fmt.Sprintf("%s, the folder: %s", f.Mailbox, f.Reason)
 	})

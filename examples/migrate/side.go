@@ -42,18 +42,15 @@ func (s side) server(env func(string) string, allowPlaintext bool) (srv mailhaul
 	if srv, err = mailhaul.ParseServerURL(s.url); err != nil {
 		return fail(": %w", err)
 	}
-	if srv.Protocol == mailhaul.POP3 {
-		if s.name == "to" {
-			return fail(": nothing can be moved to a POP3 server, since POP3 only reads; give an IMAP URL")
-		}
-		return fail(": POP3 sources are not available in this version; give an IMAP URL")
+	if srv.Protocol == mailhaul.POP3 && s.name == "to" {
+		return fail(": nothing can be moved to a POP3 server, since POP3 only reads; give an IMAP URL")
 	}
 	if srv.Security == mailhaul.Plaintext {
 		if len(s.pins) > 0 || s.ca != "" || s.tlsMin != "" {
-			return fail(": an imap+plain URL is without TLS, so -%[1]s-ca, -%[1]s-pin and -%[1]s-tls-min would do nothing; leave them out, or use imaps or imap", s.name)
+			return fail(": an %[2]s+plain URL is without TLS, so -%[1]s-ca, -%[1]s-pin and -%[1]s-tls-min would do nothing; leave them out, or use %[2]ss or %[2]s", s.name, srv.Protocol)
 		}
 		if !allowPlaintext && !loopback(srv.Host) {
-			return fail(": %s is not this machine, and imap+plain would send the password and all mail in the clear; use imaps or imap, or allow it with -allow-plaintext", srv.Host)
+			return fail(": %[1]s is not this machine, and %[2]s+plain would send the password and all mail in the clear; use %[2]ss or %[2]s, or allow it with -allow-plaintext", srv.Host, srv.Protocol)
 		}
 		srv.AllowPlaintext = allowPlaintext
 	}
