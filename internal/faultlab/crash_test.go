@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/mailhaul/mailhaul/internal/memmail"
+	mailsync "github.com/mailhaul/mailhaul/sync"
 )
 
 // promisedPairs is how many deaths, each with its restart, an ordinary run
@@ -68,8 +69,29 @@ type crashLab struct {
 	rnd          *rand.Rand
 	pairs, twice *atomic.Int64
 
+	broken func(*mailsync.Config) // makes the engine a broken one; nil: as it is
+	found  func(faults string)    // is told what is wrong; nil: the test fails
+
 	base *world
 	was  *memmail.Account // the source, as it has to stay
+}
+
+// live runs a process of this laboratory's engine.
+func (l *crashLab) live(w *world, plan *death) life {
+	if l.broken != nil {
+		return w.live(l.t, plan, l.broken)
+	}
+	return w.live(l.t, plan)
+}
+
+// fault says that something is wrong.
+func (l *crashLab) fault(format string, args ...any) {
+	l.t.Helper()
+	if l.found != nil {
+		l.found(fmt.Sprintf(format, args...))
+		return
+	}
+	l.t.Errorf(format, args...)
 }
 
 func (l *crashLab) run() {
@@ -78,7 +100,7 @@ func (l *crashLab) run() {
 	l.was = l.base.source.Clone()
 
 	w := l.base.clone()
-	first := w.live(l.t, nil)
+	first := l.live(w, nil)
 	l.judge(w, "without a death", first)
 	if l.t.Failed() {
 		return
@@ -114,7 +136,7 @@ func (l *crashLab) prepare() *world {
 	l.sc.fill(w)
 	if l.sc.change != nil {
 		was := w.source.Clone()
-		first := w.live(l.t, nil)
+		first := l.live(w, nil)
 		if first.err != nil {
 			l.t.Fatalf("the first pass: %v", first.err)
 		}
@@ -134,7 +156,7 @@ func (l *crashLab) die(d death, again *death) int {
 	defer w.end()
 	was := l.was
 	what := fmt.Sprintf("died %v step %d", d.how, d.step)
-	first := w.live(l.t, &d)
+	first := l.live(w, &d)
 	what += " (" + first.p.name(d.step) + ")"
 	if l.sc.meanwhile != nil {
 		l.sc.meanwhile(w)
@@ -142,13 +164,13 @@ func (l *crashLab) die(d death, again *death) int {
 	}
 	sent, batch := first.p.messages, first.p.largest
 	if again != nil {
-		second := w.live(l.t, again)
+		second := l.live(w, again)
 		what += fmt.Sprintf(", and again %v step %d (%s)", again.how, again.step, second.p.name(again.step))
 		sent += second.p.messages
 		batch = max(batch, second.p.largest)
 		l.twice.Add(1)
 	}
-	last := w.live(l.t, nil)
+	last := l.live(w, nil)
 	l.pairs.Add(1)
 	l.was, was = was, l.was
 	l.judge(w, what, last)
@@ -192,14 +214,14 @@ const samplePairs = 40
 func (l *crashLab) judge(w *world, what string, last life) {
 	l.t.Helper()
 	if last.err != nil {
-		l.t.Errorf("%s: the run that had to end well: %v", what, last.err)
+		l.fault("%s: the run that had to end well: %v", what, last.err)
 		return
 	}
 	time.Sleep(2 * settleTime)
 	var faults []string
 	faults = append(faults, w.differences(last.res, l.was)...)
 	images := snapshot(w.target)
-	idle := w.live(l.t, nil)
+	idle := l.live(w, nil)
 	switch {
 	case idle.err != nil:
 		faults = append(faults, fmt.Sprintf("the pass after it: %v", idle.err))
@@ -213,10 +235,10 @@ func (l *crashLab) judge(w *world, what string, last life) {
 		faults = append(faults, "after another pass: "+f)
 	}
 	if len(faults) > 0 {
-		l.t.Errorf("%s:\n\t%s", what, strings.Join(faults, "\n\t"))
+		l.fault("%s:\n\t%s", what, strings.Join(faults, "\n\t"))
 	}
 	if w.source.Open() != 0 || w.target.Open() != 0 {
-		l.t.Errorf("%s: %d and %d connections are left open", what, w.source.Open(), w.target.Open())
+		l.fault("%s: %d and %d connections are left open", what, w.source.Open(), w.target.Open())
 	}
 }
 

@@ -43,7 +43,17 @@ func (s *setting) share() int {
 	return share(part)
 }
 
+// lateSetting is a server that takes its time between the last octet and the
+// mailbox, whether anybody is still there or not.
+var lateSetting = &setting{name: "stores late", part: 40, fill: (*cutRig).usual, habit: func(h *imapserver.Hooks) {
+	h.Append = func(string, string, *imapserver.Message) error {
+		time.Sleep(settleTime / 4) // three in a batch
+		return nil
+	}
+}}
+
 var settings = []*setting{
+	lateSetting,
 	{name: "all extensions", fill: (*cutRig).usual},
 	{name: "no extensions", fill: (*cutRig).usual, source: imapserver.Options{Caps: []string{}}, target: imapserver.Options{Caps: []string{}}},
 	{name: "mail is there already", fill: func(r *cutRig) {
@@ -104,11 +114,15 @@ func (r *cutRig) client(side int) *imapx.Client {
 }
 
 // migrate makes one run.
-func (r *cutRig) migrate() (*mailsync.Result, error) {
+func (r *cutRig) migrate(configure ...func(*mailsync.Config)) (*mailsync.Result, error) {
 	from, to := r.client(0), r.client(1)
 	defer from.Close()
 	defer to.Close()
-	s, err := mailsync.New(mailsync.Config{Source: from, Target: to, Store: r.disk, SettleTime: settleTime, Mailboxes: 1, BatchMessages: 3})
+	cfg := mailsync.Config{Source: from, Target: to, Store: r.disk, SettleTime: settleTime, Mailboxes: 1, BatchMessages: 3}
+	for _, f := range configure {
+		f(&cfg)
+	}
+	s, err := mailsync.New(cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -173,7 +187,7 @@ func TestCutAtEveryOctet(t *testing.T) {
 						t.Run(fmt.Sprintf("%s %v", []string{"source", "target"}[side], direction(dir)), func(t *testing.T) {
 							t.Parallel()
 							rnd := rand.New(rand.NewPCG(*seed, uint64(100*i+10*side+dir)))
-							for at := range octets[side][dir] {
+							for at := range octets[side][dir] + 1 {
 								for how := range endings {
 									if rnd.IntN(100) >= s.share() {
 										continue

@@ -37,8 +37,8 @@ const (
 
 func (d direction) String() string { return [...]string{"to the server", "to the client"}[d] }
 
-// cut is where the network of one side breaks: when that many octets have gone
-// in that direction, over all connections.
+// cut is where the network of one side breaks: as soon as that many octets have
+// gone in that direction, over all connections.
 type cut struct {
 	dir direction
 	at  int
@@ -68,7 +68,7 @@ func (n *network) Dial(ctx context.Context, network, address string) (net.Conn, 
 func (n *network) allow(dir direction, octets int) (allowed int, breaks bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.plan != nil && !n.done && n.plan.dir == dir && n.gone[dir]+octets > n.plan.at {
+	if n.plan != nil && !n.done && n.plan.dir == dir && n.gone[dir]+octets >= n.plan.at {
 		allowed = n.plan.at - n.gone[dir]
 		n.gone[dir] += allowed
 		n.done = true
@@ -120,14 +120,16 @@ func (w *wire) Write(p []byte) (int, error) {
 	if err != nil || !breaks {
 		return sent, err
 	}
-	return w.breakOff(w.n.plan.how, toServer, len(p), n)
+	err = w.breakOff(w.n.plan.how, toServer)
+	if n == len(p) || err == nil {
+		return len(p), nil
+	}
+	return n, err
 }
 
 func (w *wire) Read(p []byte) (int, error) {
 	for {
-		w.mu.Lock()
-		dead, deaf := w.dead, w.deaf
-		w.mu.Unlock()
+		dead, deaf := w.state()
 		if dead != nil {
 			return 0, dead
 		}
@@ -137,51 +139,45 @@ func (w *wire) Read(p []byte) (int, error) {
 		if len(p) == 0 {
 			return w.Conn.Read(p)
 		}
-		// One octet more than may pass is waited for: the break comes where the
-		// next would have.
 		most := w.n.left(len(p))
-		if most == 0 {
-			var next [1]byte
-			if _, err := w.Conn.Read(next[:]); err != nil {
-				return 0, err
-			}
-			if _, breaks := w.n.allow(toClient, 1); !breaks { // another connection was quicker
-				p[0] = next[0]
-				return 1, nil
-			}
-			if _, err := w.breakOff(w.n.plan.how, toClient, 0, 0); err != nil {
-				return 0, err
-			}
+		n, err := 0, error(nil)
+		if most > 0 {
+			n, err = w.Conn.Read(p[:most])
+		}
+		if dead, deaf = w.state(); dead != nil || deaf != nil { // it broke meanwhile
 			continue
 		}
-		n, err := w.Conn.Read(p[:most])
-		w.mu.Lock()
-		deaf = w.deaf
-		w.mu.Unlock()
-		if deaf != nil { // half-open by what was written meanwhile
-			continue
+		if _, breaks := w.n.allow(toClient, n); breaks {
+			_ = w.breakOff(w.n.plan.how, toClient)
+			if n == 0 {
+				continue
+			}
 		}
-		w.n.allow(toClient, n)
 		return n, err
 	}
 }
 
-// breakOff ends the connection, and returns what the Write that did it returns:
-// done if nobody notices, sent if it does.
-func (w *wire) breakOff(how ending, dir direction, done, sent int) (int, error) {
+func (w *wire) state() (dead error, deaf *mempipe.Conn) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	return w.dead, w.deaf
+}
+
+// breakOff ends the connection. The error is what a Write says that is not done
+// yet; nil if nobody notices.
+func (w *wire) breakOff(how ending, dir direction) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	pipe, _ := w.Conn.(*mempipe.Conn)
 	switch how {
 	case fin:
 		w.dead = io.EOF
-		_ = w.Conn.Close()
-		return sent, errPipe
+		_ = pipe.Close()
+		return errPipe
 	case rst:
 		w.dead = &net.OpError{Op: "read", Net: "pipe", Err: syscall.ECONNRESET}
-		if c, ok := w.Conn.(*mempipe.Conn); ok {
-			_ = c.Reset()
-		}
-		return sent, w.dead
+		_ = pipe.Reset()
+		return w.dead
 	case stall:
 		if dir == toServer {
 			w.mute = true
@@ -191,11 +187,9 @@ func (w *wire) breakOff(how ending, dir direction, done, sent int) (int, error) 
 	case halfOpen:
 		w.mute = true
 		w.goDeaf()
-		if c, ok := w.Conn.(*mempipe.Conn); ok {
-			_ = c.CloseWrite() // the server sees the end, and closes
-		}
+		_ = pipe.CloseWrite() // the server sees the end, and closes
 	}
-	return done, nil
+	return nil
 }
 
 // goDeaf lets every Read wait for something that does not come. mu is held.
