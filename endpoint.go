@@ -93,7 +93,9 @@ type Writer interface {
 	Status() Status
 
 	// Append sends the messages, in order, and returns when the last octet is
-	// with the transport. The bodies are the Writer's from then on, whatever
+	// with the transport. It may be called again before the answer is there:
+	// messages are stored in the order in which they were given, over all
+	// calls, whatever is refused in between. The bodies are the Writer's from then on, whatever
 	// Append returns. An error means that the Writer is dead; what became of
 	// each message is still the Receipt's to say, which is never nil.
 	Append(ctx context.Context, batch []Outgoing) (Receipt, error)

@@ -11,17 +11,22 @@ import (
 	"github.com/mailhaul/mailhaul/checkpoint"
 )
 
-// appender writes the batches that it gets, in order. While the answer to one
-// is awaited, the next is journalled; it is sent only when the answer is there,
-// so that a message that is refused and sent again does not fall behind its
-// successors. With one appender, UIDs on the target rise in the order of the
-// source.
+// unanswered is how many batches of one appender may wait for their answers, so
+// that a distant server is kept busy. A Writer that cannot keep the order of
+// batches behind each other waits for each answer itself.
+const unanswered = 8
+
+// appender writes the batches that it gets, in order. While the answers to
+// some are awaited, the next is journalled and handed on. It is the Writer that
+// keeps the order: a message that is refused and sent again does not fall
+// behind its successors. So with one appender, UIDs on the target rise in the
+// order of the source.
 type appender struct {
 	j         *job
 	w         mailhaul.Writer
 	watermark mailhaul.UID // all that is appended from now on has a UID at or above it
-	last      *inFlight
-	failures  []Failure // to be reported
+	inFlight  []*inFlight  // handed to the Writer, oldest first
+	failures  []Failure    // to be reported
 }
 
 func (j *job) newAppender(w mailhaul.Writer) *appender {
@@ -59,10 +64,10 @@ func (a *appender) run(ctx context.Context, loads <-chan *load) error {
 			err = a.buffered(ctx, l)
 		}
 		if err != nil {
-			return graver(err, a.settle(ctx))
+			return graver(err, a.settle(ctx, 0))
 		}
 	}
-	return a.settle(ctx)
+	return a.settle(ctx, 0)
 }
 
 // buffered appends a batch whose bodies are held in memory.
@@ -140,9 +145,9 @@ func (a *appender) journal(ctx context.Context, next *inFlight) error {
 	return a.j.led.Commit(ctx)
 }
 
-// send waits for the batch before and hands this one to the Writer.
+// send hands a batch to the Writer, as soon as few enough are unanswered.
 func (a *appender) send(ctx context.Context, next *inFlight, items []item) error {
-	if err := a.settle(ctx); err != nil {
+	if err := a.settle(ctx, unanswered-1); err != nil {
 		release(items)
 		a.j.led.End(next.intent) // nothing of it was sent
 		return err
@@ -154,22 +159,31 @@ func (a *appender) send(ctx context.Context, next *inFlight, items []item) error
 	}
 	var err error
 	next.receipt, err = a.w.Append(ctx, out)
-	a.last = next
+	a.inFlight = append(a.inFlight, next)
 	if err != nil {
-		a.j.suspect(next.set())
+		a.j.suspect(a.inFlight[0].set())
 	}
 	return err
 }
 
-// settle waits for the answer to the batch in flight, if there is one, and
-// stages what follows from it. The error is what makes going on with this
-// Writer, or at all, impossible.
-func (a *appender) settle(ctx context.Context) error {
-	f := a.last
-	if f == nil {
-		return nil
+// settle waits for answers, oldest first, until no more than keep batches are
+// unanswered, and stages what follows from them. The error is what makes going
+// on with this Writer, or at all, impossible; all answers are in then.
+func (a *appender) settle(ctx context.Context, keep int) error {
+	var failure error
+	for len(a.inFlight) > keep {
+		f := a.inFlight[0]
+		a.inFlight = a.inFlight[1:]
+		if err := a.answer(ctx, f); err != nil {
+			failure = graver(failure, err)
+			keep = 0
+		}
 	}
-	a.last = nil
+	return failure
+}
+
+// answer waits for the answer to one batch.
+func (a *appender) answer(ctx context.Context, f *inFlight) error {
 	outcomes, failure := f.receipt.Wait(ctx)
 	if f.watched != nil {
 		if fp, risky := f.watched.fingerprint(); risky {
