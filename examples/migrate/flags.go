@@ -24,6 +24,7 @@ type options struct {
 	popSeen          bool
 	popExpire0       bool
 	dryRun           bool
+	verify           bool
 	json             bool
 	verbose          bool
 
@@ -58,6 +59,7 @@ func parse(args []string, env func(string) string) (*options, error) {
 	fs.BoolVar(&opt.popSeen, "pop3-seen", false, "")
 	fs.BoolVar(&opt.popExpire0, "pop3-allow-expire-0", false, "")
 	fs.BoolVar(&opt.dryRun, "dry-run", false, "")
+	fs.BoolVar(&opt.verify, "verify", false, "")
 	fs.BoolVar(&opt.json, "json", false, "")
 	fs.BoolVar(&opt.verbose, "v", false, "")
 	if err := fs.Parse(args); err != nil {
@@ -75,6 +77,10 @@ func parse(args []string, env func(string) string) (*options, error) {
 		return nil, errors.New("-from is missing: where is the mail to come from?")
 	case opt.connections < 1 || opt.connections > 100:
 		return nil, errors.New("-connections is a number from 1 to 100")
+	case opt.dryRun && opt.verify:
+		return nil, errors.New("-dry-run and -verify are two different things; choose one")
+	case opt.verify && !given["from"]:
+		return nil, errors.New("-verify needs -from and -to: which accounts are to be compared?")
 	case opt.state == "":
 		return nil, errors.New("-state is empty; it names a file")
 	case slices.Contains(opt.include, "") || slices.Contains(opt.exclude, ""):

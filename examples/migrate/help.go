@@ -63,6 +63,8 @@ Run:
                                        mailhaul.db); one file serves many accounts
   -connections N                       at most N to each server (default 4)
   -dry-run                             print what would be done, and do nothing
+  -verify                              move nothing: read all mail on both sides and
+                                       say what differs, octet by octet
   -json                                print the report as one JSON object
   -v                                   log to standard error
 
@@ -71,7 +73,8 @@ it once to finish what is under way and stop, twice to stop at once.
 
 Exit status:
   0  all of the source is on the target
-  1  some messages are not, and the report lists them
+  1  some messages are not, and the report lists them (-verify: something of the
+     source is missing on the target, or there twice)
   2  the command line is wrong
   3  a server, the network, a full target or an unusable checkpoint stopped it;
      run it again, it resumes

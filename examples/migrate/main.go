@@ -99,10 +99,10 @@ func run(ctx context.Context, sys system) int {
 	return status
 }
 
-// openState opens the checkpoint. A dry run makes none: nil says that there is
+// openState opens the checkpoint. A dry run or a verification makes none: nil says that there is
 // nothing to remember.
 func openState(opt *options) (checkpoint.Store, error) {
-	if opt.dryRun {
+	if opt.dryRun || opt.verify {
 		if _, err := os.Stat(opt.state); errors.Is(err, fs.ErrNotExist) {
 			return nil, nil
 		}
@@ -114,9 +114,13 @@ func openState(opt *options) (checkpoint.Store, error) {
 	return store, nil
 }
 
-// migrate makes one pass, or a dry run, and reports it.
+// migrate makes one pass, a dry run or a verification, and reports it.
 func migrate(ctx context.Context, sys system, opt *options, store checkpoint.Store) int {
-	if opt.dryRun {
+	switch {
+	case opt.verify:
+		found, err := verify(ctx, sys, opt, store)
+		return reportVerification(sys, opt, found, err)
+	case opt.dryRun:
 		plan, err := dryRun(ctx, sys, opt, store)
 		return reportPlan(sys, opt, plan, err)
 	}
@@ -169,23 +173,9 @@ func dryRun(ctx context.Context, sys system, opt *options, store checkpoint.Stor
 
 // newSyncer connects the library's pieces. Nothing is opened yet.
 func newSyncer(sys system, opt *options, store checkpoint.Store, events mailsync.Events) (*mailsync.Syncer, func(), error) {
-	logger := slog.New(slog.DiscardHandler)
-	if opt.verbose {
-		logger = slog.New(slog.NewTextHandler(sys.stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	}
-	from, err := newSource(opt, logger.With("side", "from"))
+	from, to, closeAccounts, err := newAccounts(sys, opt)
 	if err != nil {
 		return nil, nil, err
-	}
-	to, err := imapx.New(imapx.Config{
-		Server: opt.to, Connections: opt.connections, Logger: logger.With("side", "to"),
-	})
-	if err != nil {
-		return nil, nil, errors.Join(err, from.Close())
-	}
-	closeAccounts := func() {
-		_ = from.Close() // all that matters has been said and done
-		_ = to.Close()
 	}
 	syncer, err := mailsync.New(mailsync.Config{
 		Source:    from,
@@ -196,13 +186,39 @@ func newSyncer(sys system, opt *options, store checkpoint.Store, events mailsync
 		Rename:    opt.renames.path,
 		Mailboxes: opt.connections,
 		Events:    events,
-		Logger:    logger,
+		Logger:    newLogger(sys, opt),
 	})
 	if err != nil {
 		closeAccounts()
 		return nil, nil, err
 	}
 	return syncer, closeAccounts, nil
+}
+
+// newAccounts makes both sides. Nothing is opened yet.
+func newAccounts(sys system, opt *options) (from mailhaul.Source, to mailhaul.Target, closeAccounts func(), err error) {
+	logger := newLogger(sys, opt)
+	from, err = newSource(opt, logger.With("side", "from"))
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	to, err = imapx.New(imapx.Config{
+		Server: opt.to, Connections: opt.connections, Logger: logger.With("side", "to"),
+	})
+	if err != nil {
+		return nil, nil, nil, errors.Join(err, from.Close())
+	}
+	return from, to, func() {
+		_ = from.Close() // all that matters has been said and done
+		_ = to.Close()
+	}, nil
+}
+
+func newLogger(sys system, opt *options) *slog.Logger {
+	if !opt.verbose {
+		return slog.New(slog.DiscardHandler)
+	}
+	return slog.New(slog.NewTextHandler(sys.stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
 
 // newSource makes the side that mail comes from, over the protocol of its URL.

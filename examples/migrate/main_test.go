@@ -509,3 +509,24 @@ func TestWithoutDemo(t *testing.T) {
 	require.Empty(t, printed)
 	require.Equal(t, usage, stderr.String())
 }
+
+func TestVerify(t *testing.T) {
+	r := newRig(t, imapserver.Options{}, imapserver.Options{})
+	r.fill("INBOX", 4)
+	r.fill("INBOX.Work", 2)
+	out := r.run("-verify").want(exitIncomplete)
+	require.Contains(t, out.stdout, "6 are not on the target")
+	require.NoFileExists(t, r.state, "a verification writes nothing")
+	r.run().want(exitComplete)
+	out = r.run("-verify").want(exitComplete)
+	require.Contains(t, out.stdout, "Both sides hold the same 6 messages")
+	m := r.run("-verify", "-json").want(exitComplete).json()
+	require.EqualValues(t, 6, m["messages"])
+	require.Empty(t, m["differences"])
+
+	inbox := r.target.User("ada").Mailbox("INBOX")
+	inbox.Expunge(inbox.Messages()[0].UID)
+	out = r.run("-verify").want(exitIncomplete)
+	require.Contains(t, out.stdout, "1 are not on the target")
+	r.run("-verify", "-dry-run").want(exitUsage)
+}
