@@ -1,0 +1,511 @@
+package throttle
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"math"
+	"slices"
+	"time"
+)
+
+// Account is one account on a host. Its methods are what a connection asks and
+// tells; the id is that of the connection. They may be called from any
+// goroutine. Those that wait return nil, or the error of their context.
+type Account struct {
+	t    *Throttle
+	host *host
+	user string
+
+	// Protected by t.mu:
+	loop    *limiter
+	conns   map[int64]*connection
+	active  int
+	memory  saved
+	store   store
+	next    time.Time // of saving
+	said    Wait      // what Events.Waiting was told last
+	saidEnd time.Time
+
+	buckets buckets
+}
+
+// connection is one connection of an account.
+type connection struct {
+	id       int64
+	recall   func()
+	recalled bool
+	idle     time.Time // since when it has had nothing in flight
+	inFlight int
+	active   bool
+}
+
+const (
+	longest = time.Second      // between looks at clock and schedule
+	worth   = 2 * time.Second  // a wait that is worth an event
+	yields  = 30 * time.Second // that a command waits for those before it on its connection
+)
+
+// Connect waits for leave to open a connection and log in on it. The connection
+// counts until Disconnect. recall, if not nil, is called on a goroutine of its
+// own when the connection is wanted back: it should be ended as soon as it is
+// idle.
+func (a *Account) Connect(ctx context.Context, recall func()) (id int64, err error) {
+	if err := a.take(ctx, a.buckets.logIns, a.host.buckets.logIns, 1); err != nil {
+		return 0, err
+	}
+	err = a.wait(ctx, func(now time.Time) (bool, time.Time, string) {
+		until, why := a.barred(now)
+		if !until.IsZero() {
+			return false, until, why
+		}
+		h := a.host
+		if len(a.conns) >= connections(a.loop, math.MaxInt) || h.open >= connections(h.loop, a.windowConnections()) {
+			a.callBack()
+			return false, time.Time{}, ""
+		}
+		a.t.ids++
+		id = a.t.ids
+		a.conns[id] = &connection{id: id, recall: recall, idle: now}
+		h.open++
+		return true, time.Time{}, ""
+	})
+	return id, err
+}
+
+// windowConnections is how many the schedule allows the host. t.mu is held.
+func (a *Account) windowConnections() int {
+	if n := a.t.budget(a.host).Connections; n > 0 {
+		return n
+	}
+	return math.MaxInt
+}
+
+// connections returns how many may be open: what is at work at times, and one
+// at least, since what is below one is a matter of time.
+func connections(l *limiter, most int) int {
+	if math.IsInf(l.level, 1) {
+		return most
+	}
+	return min(max(1, int(math.Ceil(l.level-0.05))), most)
+}
+
+// callBack asks for the connection of the host that has been idle longest, for
+// somebody who has none. t.mu is held.
+func (a *Account) callBack() {
+	if len(a.conns) > 0 {
+		return
+	}
+	var oldest *connection
+	for _, other := range a.host.accounts {
+		for _, c := range other.conns {
+			if c.recall == nil || c.inFlight > 0 {
+				continue
+			}
+			if c.recalled {
+				return // one is on its way
+			}
+			if oldest == nil || c.idle.Before(oldest.idle) {
+				oldest = c
+			}
+		}
+	}
+	if oldest != nil {
+		oldest.recalled = true
+		go oldest.recall()
+	}
+}
+
+// Disconnect says that a connection has ended.
+func (a *Account) Disconnect(id int64) {
+	a.t.mu.Lock()
+	defer a.t.mu.Unlock()
+	c := a.conns[id]
+	if c == nil {
+		return
+	}
+	a.rest(c)
+	delete(a.conns, id)
+	a.host.open--
+	a.t.wakeAll()
+}
+
+// rest says that a connection has nothing in flight. t.mu is held.
+func (a *Account) rest(c *connection) {
+	c.inFlight = 0
+	if c.active {
+		c.active = false
+		a.active--
+		a.host.active--
+	}
+}
+
+// Command waits for leave to send a command.
+func (a *Account) Command(ctx context.Context, id int64) error {
+	if err := a.take(ctx, a.buckets.commands, a.host.buckets.commands, 1); err != nil {
+		return err
+	}
+	begun := time.Now()
+	return a.wait(ctx, func(now time.Time) (bool, time.Time, string) {
+		c := a.conns[id]
+		if c == nil {
+			return true, time.Time{}, "" // it has ended, which others will say
+		}
+		if until, why := a.barred(now); !until.IsZero() {
+			return false, until, why
+		}
+		if until, why := a.spent(now); !until.IsZero() {
+			return false, until, why
+		}
+		h := a.host
+		here, until1 := a.loop.active(now)
+		there, until2 := h.loop.active(now)
+		there = min(there, a.windowConnections())
+		until := until1
+		if until2.Before(until) {
+			until = until2
+		}
+		switch {
+		case c.active && a.active <= here && h.active <= there:
+		case c.active && (here > 0 && there > 0) && now.Sub(begun) >= yields:
+			// What is in flight may be waiting for whoever sends this.
+		case !c.active && a.active < here && h.active < there:
+			c.active = true
+			a.active++
+			h.active++
+		default:
+			return false, until, ""
+		}
+		c.inFlight++
+		return true, time.Time{}, ""
+	})
+}
+
+// Answered says that a command has ended, as it may.
+func (a *Account) Answered(id int64) {
+	a.t.mu.Lock()
+	defer a.t.mu.Unlock()
+	c := a.conns[id]
+	if c == nil || c.inFlight == 0 {
+		return
+	}
+	if c.inFlight--; c.inFlight == 0 {
+		c.idle = time.Now()
+		a.rest(c)
+		a.t.wakeAll()
+	}
+}
+
+// Messages waits for leave to read or write n messages.
+func (a *Account) Messages(ctx context.Context, n int) error {
+	return a.take(ctx, a.buckets.messages, a.host.buckets.messages, n)
+}
+
+// Read waits until n octets, which have been read, may have been.
+func (a *Account) Read(ctx context.Context, n int) error {
+	a.count(n, 0)
+	return a.take(ctx, a.buckets.read, a.host.buckets.read, n)
+}
+
+// Write waits for leave to write n octets.
+func (a *Account) Write(ctx context.Context, n int) error {
+	a.count(0, n)
+	return a.take(ctx, a.buckets.write, a.host.buckets.write, n)
+}
+
+// take takes from the account's bucket and then from the host's.
+func (a *Account) take(ctx context.Context, own, common *bucket, n int) error {
+	if own.unlimited() && common.unlimited() && len(a.t.cfg.Schedule) == 0 {
+		return nil
+	}
+	look := func() { a.t.look(a.host) }
+	if err := own.take(ctx, n, look); err != nil {
+		return err
+	}
+	return common.take(ctx, n, look)
+}
+
+// count adds to what was used today.
+func (a *Account) count(read, written int) {
+	now := time.Now()
+	a.t.mu.Lock()
+	defer a.t.mu.Unlock()
+	for _, m := range []*saved{&a.memory, &a.host.memory} {
+		if read > 0 {
+			m.Read.add(now, int64(read))
+		}
+		if written > 0 {
+			m.Written.add(now, int64(written))
+		}
+	}
+}
+
+// barred returns until when nothing may be sent, and why. t.mu is held.
+func (a *Account) barred(now time.Time) (until time.Time, why string) {
+	if w := a.host.window; w != nil && w.Stop {
+		until, why = a.t.cfg.Schedule.until(now), "the schedule allows nothing now"
+		if until.IsZero() {
+			until = now.Add(time.Hour)
+		}
+	}
+	for _, l := range []*limiter{a.loop, a.host.loop} {
+		if now.Before(l.paused) && l.paused.After(until) {
+			until, why = l.paused, l.reason
+		}
+	}
+	return until, why
+}
+
+// spent returns until when a day's budget is used up. t.mu is held.
+func (a *Account) spent(now time.Time) (until time.Time, why string) {
+	own, common := a.budget(), a.t.budget(a.host)
+	for _, x := range []struct {
+		used   *usage
+		budget int64
+		what   string
+	}{
+		{&a.memory.Read, own.ReadDay, "reading"}, {&a.memory.Written, own.WriteDay, "writing"},
+		{&a.host.memory.Read, common.ReadDay, "reading"}, {&a.host.memory.Written, common.WriteDay, "writing"},
+	} {
+		if x.budget == 0 {
+			continue
+		}
+		if end := x.used.until(now, x.budget); end.After(now) && end.After(until) {
+			until, why = end, fmt.Sprintf("the %d MB that a day allows for %s are used up", x.budget/1e6, x.what)
+		}
+	}
+	return until, why
+}
+
+// wait waits until try returns true, which is called with t.mu held. With a
+// time it is tried again then, or when something changes.
+func (a *Account) wait(ctx context.Context, try func(now time.Time) (ok bool, until time.Time, why string)) error {
+	for {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		a.save(ctx)
+		now := time.Now()
+		a.t.mu.Lock()
+		a.t.refresh(a.host, now)
+		ok, until, why := try(now)
+		wake := a.t.wake
+		a.t.mu.Unlock()
+		if ok {
+			return nil
+		}
+		a.tell(now, until, why)
+		d := longest
+		if !until.IsZero() {
+			d = max(time.Millisecond, min(d, until.Sub(now)))
+		}
+		timer := time.NewTimer(d)
+		select {
+		case <-timer.C:
+		case <-wake:
+			timer.Stop()
+		case <-ctx.Done():
+			timer.Stop()
+			return ctx.Err()
+		}
+	}
+}
+
+// tell tells Events.Waiting of a wait, once.
+func (a *Account) tell(now, until time.Time, why string) {
+	if why == "" || a.t.cfg.Events.Waiting == nil || until.Sub(now) < worth {
+		return
+	}
+	a.t.mu.Lock()
+	same := a.said.Reason == why && a.saidEnd.Equal(until)
+	if !same {
+		a.said, a.saidEnd = Wait{Host: a.host.name, Account: a.user, For: until.Sub(now), Reason: why}, until
+	}
+	w := a.said
+	a.t.mu.Unlock()
+	if !same {
+		a.t.cfg.Events.Waiting(w)
+	}
+}
+
+// save saves what was used, every now and then. What cannot be saved is tried
+// again later, and by Close.
+func (a *Account) save(ctx context.Context) {
+	if a.t.cfg.Storage == nil {
+		return
+	}
+	now := time.Now()
+	a.t.mu.Lock()
+	if now.Before(a.next) {
+		a.t.mu.Unlock()
+		return
+	}
+	a.next = now.Add(saveEvery)
+	mine, common := a.memory.bytes(), a.host.memory.bytes()
+	a.t.mu.Unlock()
+	if a.store.save(ctx, mine) != nil || a.host.store.save(ctx, common) != nil {
+		return
+	}
+}
+
+// FirstByte says how long the server took to begin the answer to a command
+// whose size has no part in that.
+func (a *Account) FirstByte(_ int64, latency time.Duration) {
+	const late = "answers begin later than they used to"
+	now := time.Now()
+	a.t.mu.Lock()
+	h := a.host
+	was := a.loop.before > 0
+	a.loop.sample(now, max(0, a.active-1), latency)
+	var l *Limit
+	if !was && a.loop.before > 0 {
+		l = a.limit(a.loop, a.user, late)
+	}
+	// One account in trouble, whose mailbox is being rebuilt perhaps, says
+	// nothing of the host; half of them do.
+	if h.listens() && (a.loop.before == 0 || h.troubled()) {
+		was := h.loop.before > 0
+		h.loop.sample(now, max(0, h.active-1), latency)
+		if !was && h.loop.before > 0 {
+			l = a.limit(h.loop, "", late)
+		}
+	}
+	a.t.mu.Unlock()
+	a.limited(l)
+}
+
+// troubled reports whether at least half of the accounts that are being worked
+// on struggle. t.mu is held.
+func (h *host) troubled() bool {
+	all, some := 0, 0
+	for _, a := range h.accounts {
+		if len(a.conns) > 0 {
+			all++
+			if a.loop.before > 0 {
+				some++
+			}
+		}
+	}
+	return 2*some >= all
+}
+
+// Refused says that the server has asked for less. connections says that it is
+// the number of connections that it refuses, server that it is not about this
+// account alone. hint is the time that it named, 0 for none.
+func (a *Account) Refused(id int64, connections, server bool, hint time.Duration, reason string) {
+	now := time.Now()
+	a.t.mu.Lock()
+	if a.host.policy.Unlimited {
+		a.t.mu.Unlock()
+		return
+	}
+	h := a.host
+	loop, user, others, m := a.loop, a.user, len(a.conns), &a.memory
+	if server {
+		loop, user, others, m = h.loop, "", h.open, &h.memory
+	}
+	if a.conns[id] != nil {
+		others-- // the one that was refused is none
+	}
+	var l *Limit
+	switch {
+	case connections && hint == 0 && others > 0:
+		// What we had was allowed; one of it is left to the user.
+		m.Cap, m.Learned = max(1, others-1), now
+		if most := float64(m.Cap); most < loop.cap {
+			loop.setCap(most)
+		}
+		loop.rests(now, time.Second)
+		a.t.callBackMore(h, a, server, m.Cap)
+		reason = fmt.Sprintf("the server refused connection number %d", others+1)
+		l = a.limit(loop, user, reason)
+	default:
+		if hint > 0 {
+			reason = fmt.Sprintf("server asked for %d ms", hint.Milliseconds())
+		}
+		loop.refused(now, hint, reason)
+		l = a.limit(loop, user, reason)
+		if !server {
+			h.hit[a] = now
+			if h.hits(now) {
+				h.loop.refused(now, hint, reason)
+			}
+		}
+	}
+	a.next = time.Time{}
+	a.t.wakeAll()
+	a.t.mu.Unlock()
+	a.limited(l)
+}
+
+// hits reports whether at least half of the accounts, and two at least, were
+// refused within a minute: it is the host then. t.mu is held.
+func (h *host) hits(now time.Time) bool {
+	all, some := 0, 0
+	for _, a := range h.accounts {
+		if len(a.conns) > 0 {
+			all++
+		}
+		if at, ok := h.hit[a]; ok && now.Sub(at) < time.Minute {
+			some++
+		}
+	}
+	return some >= 2 && 2*some >= all
+}
+
+// callBackMore asks for what is open above a limit that was just learned, the
+// idle ones first. t.mu is held.
+func (t *Throttle) callBackMore(h *host, a *Account, server bool, most int) {
+	var all []*connection
+	for _, other := range h.accounts {
+		if server || other == a {
+			for _, c := range other.conns {
+				if c.recall != nil && !c.recalled {
+					all = append(all, c)
+				}
+			}
+		}
+	}
+	slices.SortFunc(all, func(x, y *connection) int {
+		return cmp.Or(cmp.Compare(x.inFlight, y.inFlight), x.idle.Compare(y.idle))
+	})
+	for _, c := range all[:max(0, len(all)-most)] {
+		c.recalled = true
+		go c.recall()
+	}
+}
+
+// Identified says what the server calls itself (RFC 2971). It may be known what
+// such a server allows.
+func (a *Account) Identified(name string) {
+	a.t.mu.Lock()
+	defer a.t.mu.Unlock()
+	h := a.host
+	p, ok := forID(name)
+	if !ok || h.policy.Name != Unknown.Name || a.t.cfg.Policy != nil {
+		return
+	}
+	now := time.Now()
+	h.policy = p
+	h.loop.setCap(a.t.most(p.Host, a.t.cfg.Host, h.memory.Cap))
+	h.buckets.set(now, a.t.budget(h))
+	for _, x := range h.accounts {
+		x.loop.setCap(a.t.most(p.Account, a.t.cfg.Account, x.memory.Cap))
+		x.buckets.set(now, x.budget())
+	}
+	a.t.wakeAll()
+}
+
+func (a *Account) limit(l *limiter, user, reason string) *Limit {
+	x := &Limit{Host: a.host.name, Account: user, Connections: l.level, Reason: reason}
+	if !math.IsInf(l.cap, 1) {
+		x.Most = int(l.cap)
+	}
+	return x
+}
+
+func (a *Account) limited(l *Limit) {
+	if l != nil && a.t.cfg.Events.Limited != nil {
+		a.t.cfg.Events.Limited(*l)
+	}
+}
