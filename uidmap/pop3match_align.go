@@ -46,8 +46,8 @@ func (r run) at(k int) (p, i int) {
 const (
 	// seedLen is how many sizes in a row must agree for a run to be looked at.
 	seedLen = 4
-	// seedPlaces bounds how many places of one seed are looked at; only
-	// repetitive listings have more.
+	// seedPlaces is in how many places a seed may be; one that is in more says
+	// nothing, and looking at them all would take a hostile listing's square.
 	seedPlaces = 16
 	// nearby is how far a message may have been shifted, by ones missing or
 	// added, and still be thought of.
@@ -205,12 +205,12 @@ func seedAndExtend(pop3, imap []int64, law sizeLaw) []run {
 		seedsI := seedsOf(imap, grid, quantum)
 		places := make(map[uint64][]int32, len(seedsI))
 		for i, s := range seedsI {
-			if list := places[s]; s != 0 && len(list) < seedPlaces {
+			if list := places[s]; s != 0 && len(list) <= seedPlaces {
 				places[s] = append(list, int32(i))
 			}
 		}
 		for p, s := range seedsOf(pop3, grid+law.delta, quantum) {
-			if s == 0 {
+			if s == 0 || len(places[s]) > seedPlaces {
 				continue
 			}
 			for _, at := range places[s] {

@@ -345,3 +345,16 @@ func TestMatcherTakesEvidenceUnasked(t *testing.T) {
 	require.True(t, m.Done())
 	assert.Len(t, m.Result().Pairs, 50)
 }
+
+// A listing that repeats itself has no places worth looking at: looking at all
+// of them would take its square.
+func TestAlignRepetitiveListing(t *testing.T) {
+	sizes := make([]int64, 50_000)
+	for k := range sizes {
+		sizes[k] = int64(k%7) + 5
+	}
+	assert.Empty(t, seedAndExtend(sizes, sizes, sizeLaw{known: true}))
+	law, runs := alignSizes(sizes, sizes)
+	assert.Empty(t, runs)
+	assert.False(t, law.known)
+}
