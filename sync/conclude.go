@@ -30,7 +30,12 @@ func (j *job) conclude(ctx context.Context, err error) {
 		return
 	}
 	if j.known && j.res.Failed == 0 && !j.r.draining() {
-		j.prove(ctx)
+		j.complete = j.prove(ctx)
+	}
+	if err := j.record(ctx); err != nil {
+		j.complete = false
+		j.giveUp(err)
+		return
 	}
 	if level, ok := j.order(ctx); ok {
 		j.r.tally.level(j.source.Name, level)
@@ -39,27 +44,23 @@ func (j *job) conclude(ctx context.Context, err error) {
 
 // prove holds the invariant that a clean end means proof: the recorded set
 // equals the source's, less what vanished. Only then is the mailbox complete.
-func (j *job) prove(ctx context.Context) {
+func (j *job) prove(ctx context.Context) bool {
 	recorded, _, err := j.led.Sets(ctx)
 	if err != nil {
 		j.giveUp(err)
-		return
+		return false
 	}
 	for uid := range j.listing.Minus(recorded).Minus(j.vanished).All() {
 		j.fail(uid, j.errorf("move", mailhaul.Permanent, errors.New("the message was not accounted for; run again")))
 		j.res.Failed++
 	}
 	if j.res.Failed > 0 {
-		return
+		return false
 	}
 	st := j.led.State()
 	st.Complete = true
 	j.led.SetState(st)
-	if err := j.record(ctx); err != nil {
-		j.giveUp(err)
-		return
-	}
-	j.complete = true
+	return true
 }
 
 // order says whether UIDs on the target rise in the order of the source. On the

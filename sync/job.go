@@ -108,8 +108,8 @@ func (j *job) loop(ctx context.Context) error {
 	for {
 		before := j.done + j.failed.Len() + j.vanished.Len()
 		again, err := j.pass(ctx)
-		if cerr := j.record(ctx); err == nil {
-			err = cerr
+		if err != nil || again { // else the balance is drawn first
+			err = graver(err, j.record(ctx))
 		}
 		if j.done+j.failed.Len()+j.vanished.Len() > before {
 			tries.progress()
@@ -205,6 +205,9 @@ func (j *job) makeTarget(ctx context.Context) error {
 		}
 		subscribed := j.target.Subscribed
 		j.target = m
+		if j.target.Status == nil { // taken to be empty, which move makes sure of
+			j.target.Status = &mailhaul.Status{}
+		}
 		j.target.Subscribed = j.target.Subscribed || subscribed
 	}
 	if j.folder.Subscribe && !j.target.Subscribed {
