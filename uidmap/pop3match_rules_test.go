@@ -135,3 +135,22 @@ func TestMatcherContradictedRun(t *testing.T) {
 	assert.Equal(t, 250, s.right)
 	assert.Len(t, res.UnmatchedIMAP, 250)
 }
+
+// Two forms with one text each of which was edited on one side: the text alone
+// would pair the one with the other.
+func TestMatcherSameTextOtherHeader(t *testing.T) {
+	w := newUIDLWorld(uidlWorldConfig{n: 300}, 8)
+	const text, other, another = 10_000, 10_001, 10_002
+	add := func(name string, content int, size int64, pop3 bool) {
+		w.mails = append(w.mails, &oneMail{content: content, size: size, pop3: pop3, imap: !pop3, header: "Received: x\r\nMessage-ID: <" + name + "@example.org>\r\n"})
+	}
+	add("a", text, 500_000, true)
+	add("a", other, 600_000, false)
+	add("b", another, 700_000, true)
+	add("b", text, 800_000, false)
+	w.relist(8)
+	res := w.run(t, UIDLConfig{})
+	assert.Equal(t, 2, res.Asked[POP3Body])
+	assert.Len(t, res.Pairs, 300)
+	assert.Len(t, res.UnmatchedPOP3, 2)
+}
