@@ -210,7 +210,7 @@ func (j *job) settleIntents(c *comparison) {
 			}
 			c.todo = c.todo.Minus(left)
 		case remaining > 0:
-			step := min(remaining, max(50*time.Millisecond, j.r.cfg.SettleTime-remaining))
+			step := min(remaining, max(50*time.Millisecond, j.r.cfg.settleTime()-remaining))
 			if c.wait == 0 || step < c.wait {
 				c.wait = step
 			}
@@ -230,7 +230,7 @@ func (j *job) unsettled() time.Duration {
 	if j.lostAt.After(lost) {
 		lost = j.lostAt
 	}
-	return j.r.cfg.SettleTime - time.Since(lost)
+	return j.r.cfg.settleTime() - time.Since(lost)
 }
 
 // changedFlags finds the flags that the source's user changed since the last

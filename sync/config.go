@@ -116,14 +116,6 @@ func (c Config) applyDefaults() Config {
 	}
 	c.StreamAbove = min(c.StreamAbove, c.Budget.size/2)
 	c.BatchBytes = min(c.BatchBytes, c.Budget.size/2)
-	if c.SettleTime == 0 {
-		c.SettleTime = 30 * time.Second
-		if t, ok := mailhaul.As[mailhaul.SettleTimer](c.Target); ok {
-			if d, known := t.SettleTime(); known {
-				c.SettleTime = d
-			}
-		}
-	}
 	switch {
 	case c.Retries == 0:
 		c.Retries = 5
@@ -134,6 +126,20 @@ func (c Config) applyDefaults() Config {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	return c
+}
+
+// settleTime returns SettleTime or its default, which a Target may not know
+// before it has been connected to its server.
+func (c Config) settleTime() time.Duration {
+	if c.SettleTime > 0 {
+		return c.SettleTime
+	}
+	if t, ok := mailhaul.As[mailhaul.SettleTimer](c.Target); ok {
+		if d, known := t.SettleTime(); known {
+			return d
+		}
+	}
+	return 30 * time.Second
 }
 
 // validate reports every mistake in c at once.
