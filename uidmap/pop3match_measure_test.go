@@ -47,7 +47,7 @@ func TestMatcherMeasures(t *testing.T) {
 				worst = max(worst, tops)
 				// Bodies of IMAP tell twins, and are on their way anyway; those
 				// of POP3 are for what is left over.
-				assert.LessOrEqual(t, res.Asked[IMAPBody], len(w.imap)/10)
+				assert.LessOrEqual(t, res.Asked[IMAPBody], s.twins+len(w.imap)/200)
 				assert.LessOrEqual(t, res.Asked[POP3Body], len(w.pop3)/200)
 				assert.LessOrEqual(t, res.Rounds, 4)
 			}
