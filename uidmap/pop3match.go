@@ -41,21 +41,25 @@ import (
 // chance would not have made it once in 2^40, and there only for messages that
 // none of the 24 before and behind could be mistaken for, and whose size is not
 // that of one message in a thousand. It is then proved by the headers of a few
-// of them, and given up if one contradicts. This works
-// for listings in either order, and for blocks that moved. A counter in the
-// UIDLs that runs in step with the UIDs (Courier's UIDn-v) is proof without
-// headers, and also tells messages of the same size apart.
+// of them, and given up if one contradicts. This works for listings in either
+// order, and for blocks that moved. A counter in the UIDLs that runs in step
+// with the UIDs (Courier's UIDn-v) is proof without headers, and also tells
+// messages of the same size apart.
 //
 // Whatever is left is read: headers, without the fields in which this server's
 // protocols turn out to differ, then Message-ID, Date, Subject and From with
 // the size, then the bodies. Only what is unique on both sides is paired.
 // Messages that are the same to the octet are paired in order.
 //
+// Of 10,000 messages with 5 % twins and 10 % of a few common sizes, about 15 %
+// are asked for by TOP if the listing is in order or blocks of it moved, and all
+// if it has no order; none with a formula or a counter.
+//
 // # What it promises
 //
-// Each pair has a basis. No pair is a guess: what stays undecided is listed as
-// unmatched with the reason, and nothing that a server says makes the matcher
-// fail. Each message is in one pair at most.
+// Each pair has a basis, and by that a [Confidence]; what stays undecided is
+// listed as unmatched with the reason, and nothing that a server says makes the
+// matcher fail. Each message is in one pair at most.
 //
 // What it cannot see: in a mailbox of more than 50 messages, one that was
 // replaced on one side only, in its very place, by another one of its size (up
