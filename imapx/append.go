@@ -85,7 +85,18 @@ func (w *Writer) Append(ctx context.Context, batch []mailhaul.Outgoing) (mailhau
 		r.msgs[i] = m
 	}
 	r.units = w.units(r.msgs)
-	err := w.withTurn(ctx, opAppend, func() error {
+	// Leave is waited for before anything of the batch is on the wire, and
+	// without the turn: what was sent before is seen to meanwhile.
+	begun, err := w.c.mayBegin(ctx, len(batch))
+	if err != nil {
+		err = w.name(err)
+		for _, u := range r.units {
+			u.conclude(mailhaul.NotStored, err)
+		}
+		return r, err
+	}
+	defer begun()
+	err = w.withTurn(ctx, opAppend, func() error {
 		st := w.c.stage(ctx)
 		defer st.drop()
 		for i, u := range r.units {

@@ -46,11 +46,16 @@ func New(cfg Config) (*Client, error) {
 
 // connect opens a connection and logs in.
 func (cl *Client) connect(ctx context.Context, p *pool) (*conn, error) {
-	raw, nc, err := dial(ctx, &cl.cfg, &cl.meter)
+	leash, err := cl.leave(ctx, p)
 	if err != nil {
 		return nil, err
 	}
-	c := newConn(&cl.cfg, &cl.meter, cl.number.Add(1), raw, nc)
+	raw, nc, err := dial(ctx, &cl.cfg, &cl.meter)
+	if err != nil {
+		leash.release()
+		return nil, err
+	}
+	c := newConn(&cl.cfg, &cl.meter, cl.number.Add(1), raw, nc, leash)
 	if !p.enter(c) {
 		c.Close()
 		return nil, mailhaul.ErrClosed
@@ -61,6 +66,10 @@ func (cl *Client) connect(ctx context.Context, p *pool) (*conn, error) {
 		return nil, c.named(opGreeting, "", err)
 	}
 	cl.facts.learn(c)
+	if leash != nil {
+		leash.attach(func() { p.recall(c) })
+		leash.t.Identified(c.id["name"])
+	}
 	cl.cfg.Logger.Debug("imap connection is logged in", slog.Int64("connection", c.number), slog.String("server", c.addr))
 	return c, nil
 }

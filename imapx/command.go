@@ -76,6 +76,9 @@ func (c *conn) register(cmd *command, at int64, due bool) error {
 	}
 	if len(c.table) == 0 {
 		c.meter.roundTrips.Add(1)
+		if c.leash != nil && prompt(cmd.op) {
+			c.link.timed()
+		}
 	}
 	cmd.at, cmd.due = at, due
 	c.table[cmd.tag] = cmd
@@ -118,6 +121,11 @@ func (c *conn) send(ctx context.Context, cmd *command) error {
 		return err
 	}
 	parts := cmd.enc.Parts()
+	begun, err := c.mayBegin(ctx, 0)
+	if err != nil {
+		return err
+	}
+	defer begun()
 	queued, _ := c.out.positions()
 	if err := c.register(cmd, queued, true); err != nil {
 		return err

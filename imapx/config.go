@@ -32,6 +32,10 @@ type Config struct {
 	// Limits bound what the server can make a connection cost.
 	Limits Limits
 
+	// Throttle is asked before the server is burdened, and told what the server
+	// makes of it. Default: none, which costs nothing.
+	Throttle Throttle
+
 	// Logger is told what a server does wrong, and what came of a connection.
 	// Default: nobody.
 	Logger *slog.Logger

@@ -31,6 +31,7 @@ type conn struct {
 	user   string
 
 	link   *link
+	leash  *leash // nil: no Throttle
 	out    *outbox
 	framer *wire.Framer
 	parser *wire.Parser
@@ -70,11 +71,12 @@ type conn struct {
 }
 
 // newConn takes over a network connection and starts to read from it.
-func newConn(cfg *Config, m *meter, number int64, raw, nc net.Conn) *conn {
+func newConn(cfg *Config, m *meter, number int64, raw, nc net.Conn, leash *leash) *conn {
 	c := &conn{
 		cfg: cfg, meter: m, number: number,
 		addr: cfg.Server.Addr(), user: cfg.Server.Account().User,
 		link:      newLink(raw, nc, cfg.ProgressTimeout, cfg.Limits.MinRate),
+		leash:     leash,
 		wire:      cfg.Limits.wire(),
 		dead:      make(chan struct{}),
 		greeting:  make(chan wire.Status, 1),
@@ -82,6 +84,7 @@ func newConn(cfg *Config, m *meter, number int64, raw, nc net.Conn) *conn {
 		table:     make(map[string]*command),
 		phaseName: opGreeting,
 	}
+	c.link.throttle = leash
 	c.parser = wire.NewParser(c.wire)
 	c.framer = wire.NewFramer(c.link, c.wire, c.body)
 	c.out = newOutbox(c.link)
@@ -132,6 +135,7 @@ func (c *conn) fail(err error) {
 
 	close(c.dead)
 	c.link.Close()
+	c.leash.release()
 	c.cfg.Logger.Debug("imap connection ended", slog.Int64("connection", c.number), slog.Any("reason", err))
 }
 
@@ -441,6 +445,7 @@ func (c *conn) tagged(tag string, st wire.Status) error {
 			}
 		}
 	}
+	following := len(c.wanting) > 0 && prompt(c.wanting[0].op)
 	c.mu.Unlock()
 	switch {
 	case cmd == nil:
@@ -458,7 +463,11 @@ func (c *conn) tagged(tag string, st wire.Status) error {
 	if due {
 		c.link.expect(-1)
 	}
+	if c.leash != nil && following && c.framer.Buffered() == 0 {
+		c.link.next()
+	}
 	cmd.end(st, nil)
+	c.rest()
 	return nil
 }
 

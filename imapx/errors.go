@@ -117,6 +117,7 @@ func (c *conn) refused(op string, st wire.Status) *mailhaul.Error {
 	st.Text, st.Code = c.redact(st.Text), c.redact(st.Code) // some servers repeat what they were sent
 	e := c.fault(op, v.Kind, v.Scope, &refusal{st})
 	e.Code, e.Wait, e.Hint = wire.Cut(st.Code), v.Wait, v.Hint
+	c.heed(e)
 	return e
 }
 
@@ -176,6 +177,7 @@ func (c *conn) lost(err error) *mailhaul.Error {
 			e.Err = fmt.Errorf("the server closed the connection without a greeting: %w", err)
 			e.Hint = "the server may limit connections: " + e.Hint
 		}
+		c.heed(e)
 	case errors.Is(err, errSilent), errors.Is(err, errSlow), errors.Is(err, errStuck):
 		e.Hint = "connect again; Config.ProgressTimeout bounds the wait"
 	case errors.Is(err, wire.ErrResponseTooLarge), errors.Is(err, wire.ErrLiteralTooLarge):

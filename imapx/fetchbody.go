@@ -114,6 +114,7 @@ func (d *download) receive(a *bodyArrival) bool {
 		return false
 	}
 	d.c.bodyOf = d
+	d.c.mayTake()
 	limits := &d.c.cfg.Limits
 	switch {
 	case a.size > limits.MaxBody:

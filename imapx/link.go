@@ -67,6 +67,14 @@ type link struct {
 	outstanding int       // answers that are awaited
 	unanswered  int64     // octets written since the last were read
 	until       time.Time // the end of the connection, once the server has said BYE
+	held        int       // waits of our own that are going on: the server's time stands still
+
+	// For the latency of the server. asked is since when the next octet has been
+	// waited for, where that is worth measuring.
+	measure bool // the next Write asks for what is worth it
+	asked   time.Time
+
+	throttle *leash // nil: none
 
 	// Of the goroutine that reads:
 	spent time.Duration // in Read since the last response was complete
@@ -99,8 +107,25 @@ func (l *link) expect(n int) {
 	}
 }
 
+// hold stops the server's time while f runs, which waits for leave of our own.
+func (l *link) hold(f func()) {
+	l.mu.Lock()
+	l.held++
+	_ = l.conn.SetReadDeadline(time.Time{})
+	l.mu.Unlock()
+	f()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.held--; l.outstanding > 0 {
+		l.arm()
+	}
+}
+
 // arm sets the deadline for the next octet. l.mu is held.
 func (l *link) arm() {
+	if l.held > 0 {
+		return
+	}
 	grace := time.Duration(min(l.unanswered, maxDrain)) * time.Second / drainRate
 	deadline := time.Now().Add(l.timeout + grace)
 	if !l.until.IsZero() && l.until.Before(deadline) {
@@ -119,14 +144,22 @@ func (l *link) Read(p []byte) (int, error) {
 
 	start := time.Now()
 	n, err := conn.Read(p)
+	var latency time.Duration
 	if n > 0 {
 		l.mu.Lock()
 		l.unanswered = 0
+		if !l.asked.IsZero() {
+			latency = time.Since(l.asked)
+			l.asked = time.Time{}
+		}
 		l.mu.Unlock()
 	}
 	l.got += int64(n)
 	if waiting { // an idle connection may be silent
 		l.spent += time.Since(start)
+	}
+	if n > 0 && l.throttle != nil {
+		l.throttle.read(n, latency)
 	}
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
@@ -145,6 +178,9 @@ func (l *link) Read(p []byte) (int, error) {
 func (l *link) complete() { l.spent, l.got = 0, 0 }
 
 func (l *link) Write(p []byte) (int, error) {
+	if l.throttle != nil {
+		l.hold(func() { l.throttle.write(len(p)) })
+	}
 	l.mu.Lock()
 	conn := l.conn
 	l.mu.Unlock()
@@ -157,6 +193,9 @@ func (l *link) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.unanswered += int64(n)
+	if l.measure {
+		l.measure, l.asked = false, time.Now()
+	}
 	if l.outstanding > 0 && err == nil {
 		l.arm() // the server's turn begins when it has the octets
 	}

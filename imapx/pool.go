@@ -19,6 +19,7 @@ type pool struct {
 	idle   []*conn    // the last used last
 	open   map[*conn]struct{}
 	closed bool
+	ending sync.WaitGroup // of connections that are wanted back
 }
 
 func newPool(size int, dial func(context.Context, *pool) (*conn, error)) *pool {
@@ -104,7 +105,7 @@ func (p *pool) takeSelected(mailbox string) []*conn {
 // park makes a connection idle, or ends it.
 func (p *pool) park(c *conn) {
 	p.mu.Lock()
-	keep := !p.closed && c.healthy()
+	keep := !p.closed && c.healthy() && !c.leash.wanted()
 	if keep {
 		p.idle = append(p.idle, c)
 	} else {
@@ -127,6 +128,23 @@ func (p *pool) put(c *conn) {
 func (p *pool) discard(c *conn) {
 	c.Close()
 	p.put(c)
+}
+
+// recall ends a connection that is wanted back, if it is idle. Otherwise park
+// does.
+func (p *pool) recall(c *conn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	i := slices.Index(p.idle, c)
+	if i < 0 || p.closed {
+		return
+	}
+	p.idle = slices.Delete(p.idle, i, i+1)
+	p.ending.Go(func() {
+		c.logout()
+		c.Close()
+		p.leave(c)
+	})
 }
 
 // enter makes a new connection known, so that close ends it too. It returns
@@ -175,4 +193,5 @@ func (p *pool) close() {
 		})
 	}
 	wg.Wait()
+	p.ending.Wait()
 }

@@ -197,7 +197,7 @@ func connect(t *testing.T, cfg Config, play func(*script)) (*conn, *script, erro
 		<-s.done
 		return nil, s, err
 	}
-	c := newConn(&cfg, m, 1, raw, nc)
+	c := newConn(&cfg, m, 1, raw, nc, nil)
 	t.Cleanup(func() { c.Close(); <-s.done })
 	return c, s, c.named(opGreeting, "", c.establish(t.Context(), nil)) // as Client does
 }

@@ -1,7 +1,6 @@
 package throttle
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"math"
@@ -36,8 +35,7 @@ type connection struct {
 	recall   func()
 	recalled bool
 	idle     time.Time // since when it has had nothing in flight
-	inFlight int
-	active   bool
+	active   bool      // it has something in flight
 }
 
 const (
@@ -55,8 +53,10 @@ func (a *Account) Connect(ctx context.Context, recall func()) (id int64, err err
 		return 0, err
 	}
 	err = a.wait(ctx, func(now time.Time) (bool, time.Time, string) {
-		until, why := a.barred(now)
-		if !until.IsZero() {
+		if until, why := a.barred(now); !until.IsZero() {
+			return false, until, why
+		}
+		if until, why := a.spent(now); !until.IsZero() {
 			return false, until, why
 		}
 		h := a.host
@@ -99,7 +99,7 @@ func (a *Account) callBack() {
 	var oldest *connection
 	for _, other := range a.host.accounts {
 		for _, c := range other.conns {
-			if c.recall == nil || c.inFlight > 0 {
+			if c.recall == nil || c.active {
 				continue
 			}
 			if c.recalled {
@@ -132,7 +132,6 @@ func (a *Account) Disconnect(id int64) {
 
 // rest says that a connection has nothing in flight. t.mu is held.
 func (a *Account) rest(c *connection) {
-	c.inFlight = 0
 	if c.active {
 		c.active = false
 		a.active--
@@ -176,20 +175,15 @@ func (a *Account) Command(ctx context.Context, id int64) error {
 		default:
 			return false, until, ""
 		}
-		c.inFlight++
 		return true, time.Time{}, ""
 	})
 }
 
-// Answered says that a command has ended, as it may.
-func (a *Account) Answered(id int64) {
+// Idle says that all commands of a connection have ended.
+func (a *Account) Idle(id int64) {
 	a.t.mu.Lock()
 	defer a.t.mu.Unlock()
-	c := a.conns[id]
-	if c == nil || c.inFlight == 0 {
-		return
-	}
-	if c.inFlight--; c.inFlight == 0 {
+	if c := a.conns[id]; c != nil && c.active {
 		c.idle = time.Now()
 		a.rest(c)
 		a.t.wakeAll()
@@ -467,7 +461,10 @@ func (t *Throttle) callBackMore(h *host, a *Account, server bool, most int) {
 		}
 	}
 	slices.SortFunc(all, func(x, y *connection) int {
-		return cmp.Or(cmp.Compare(x.inFlight, y.inFlight), x.idle.Compare(y.idle))
+		if x.active != y.active {
+			return map[bool]int{false: -1, true: 1}[x.active]
+		}
+		return x.idle.Compare(y.idle)
 	})
 	for _, c := range all[:max(0, len(all)-most)] {
 		c.recalled = true

@@ -21,6 +21,10 @@ type Storage interface {
 const (
 	hours     = 24
 	saveEvery = 10 * time.Second
+
+	// forget is how long a limit that a server has taught is kept: people change
+	// the settings of servers too.
+	forget = 30 * 24 * time.Hour
 )
 
 // usage counts octets by hour. The sum over the last 24 hours, the present one
@@ -85,9 +89,13 @@ type saved struct {
 
 func (s *saved) load(data []byte) {
 	var v saved
-	if json.Unmarshal(data, &v) == nil { // what cannot be read is as good as lost
-		*s = v
+	if json.Unmarshal(data, &v) != nil {
+		return // as good as lost
 	}
+	if time.Since(v.Learned) > forget {
+		v.Cap = 0
+	}
+	*s = v
 }
 
 func (s *saved) bytes() []byte {

@@ -92,7 +92,7 @@ func TestMessagesAndCommandsAndLogIns(t *testing.T) {
 			if err := a.Command(t.Context(), id); err != nil {
 				t.Fatal(err)
 			}
-			a.Answered(id)
+			a.Idle(id)
 		}
 		if d := time.Since(begun); d < 1900*time.Millisecond || d > 2100*time.Millisecond {
 			t.Errorf("11 commands at 5 a second took %v", d)
@@ -148,7 +148,7 @@ func TestCapsAreNeverExceeded(t *testing.T) {
 							d := time.Duration(r.IntN(50)) * time.Millisecond
 							time.Sleep(d)
 							a.FirstByte(id, d)
-							a.Answered(id)
+							a.Idle(id)
 							mu.Lock()
 							if done++; done >= steps {
 								cancel()
@@ -205,7 +205,7 @@ func TestHintIsObeyed(t *testing.T) {
 						t.Errorf("a command after %v", d)
 					}
 					time.Sleep(10 * time.Millisecond)
-					a.Answered(id)
+					a.Idle(id)
 				}
 			})
 		}
@@ -409,7 +409,7 @@ func TestDay(t *testing.T) {
 			t.Fatal(err)
 		}
 		_ = a.Read(t.Context(), 600e3)
-		a.Answered(id)
+		a.Idle(id)
 		if err := a.t.Close(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -423,7 +423,7 @@ func TestDay(t *testing.T) {
 				t.Fatal(err)
 			}
 			_ = a.Read(t.Context(), 500e3)
-			a.Answered(id)
+			a.Idle(id)
 		}
 		if d := time.Since(begun); d < 21*time.Hour || d > 22*time.Hour {
 			t.Errorf("the day's budget was free again after %v", d)

@@ -1,0 +1,249 @@
+package imapx
+
+// Leave to do things, where somebody else protects the server.
+
+import (
+	"context"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/mailhaul/mailhaul"
+)
+
+// Throttle protects a server. Its methods are called from many goroutines; those
+// with a context wait, and return an error only when that ends. An id is that of
+// a connection. It is one interface, and not several small ones, since whoever
+// gives leave has to hear what came of it. Package throttle's Account is one.
+type Throttle interface {
+	// Connect waits for leave to open a connection and log in. recall may be
+	// called, on any goroutine, when the connection is wanted back: it is ended
+	// as soon as it is idle.
+	Connect(ctx context.Context, recall func()) (id int64, err error)
+	// Disconnect says that the connection has ended.
+	Disconnect(id int64)
+	// Command waits for leave to send a command. The connection is at work then,
+	// until Idle.
+	Command(ctx context.Context, id int64) error
+	// Idle says that nothing is in flight on the connection.
+	Idle(id int64)
+	// Messages waits for leave to read or write n messages.
+	Messages(ctx context.Context, n int) error
+	// Read waits until n octets, which have come, may have come.
+	Read(ctx context.Context, n int) error
+	// Write waits for leave to send n octets.
+	Write(ctx context.Context, n int) error
+	// FirstByte says how long the server took to begin the answer to a FETCH or
+	// a NOOP, after it had nothing else to answer on the connection.
+	FirstByte(id int64, latency time.Duration)
+	// Refused says that the server asks for less. connections says that it is
+	// their number, server that it is not about this account alone. wait is the
+	// time that it named, 0 for none.
+	Refused(id int64, connections, server bool, wait time.Duration, reason string)
+	// Identified says what the server calls itself (RFC 2971).
+	Identified(name string)
+}
+
+// leash is what one connection has to do with a Throttle.
+type leash struct {
+	t  Throttle
+	id int64
+
+	// life ends with the connection. It is kept because the goroutines of the
+	// connection, which have no context of anybody's, wait for leave too.
+	life context.Context
+	end  func()
+
+	mu       sync.Mutex // protects the fields below
+	sending  int        // commands that have leave and are not in the table yet
+	called   bool       // the connection is wanted back
+	callBack func()     // once the connection is there
+}
+
+// leave waits for leave to connect. It returns nil where nobody is to be asked.
+func (cl *Client) leave(ctx context.Context, p *pool) (*leash, error) {
+	if cl.cfg.Throttle == nil {
+		return nil, nil
+	}
+	l := &leash{t: cl.cfg.Throttle}
+	l.life, l.end = context.WithCancel(context.Background())
+	waiting, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stop := p.untilClosed(cancel)
+	defer stop()
+	id, err := l.t.Connect(waiting, l.recall)
+	switch {
+	case err != nil && ctx.Err() == nil:
+		err = mailhaul.ErrClosed
+	case err != nil:
+		err = ctx.Err()
+	}
+	if err != nil {
+		l.end()
+		return nil, err
+	}
+	l.id = id
+	return l, nil
+}
+
+// untilClosed calls f when the pool is closed, until stop is called.
+func (p *pool) untilClosed(f func()) (stop func()) {
+	stopped, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		select {
+		case <-p.gone:
+			f()
+		case <-stopped:
+		}
+	}()
+	return func() {
+		close(stopped)
+		<-done
+	}
+}
+
+// recall is called when the connection is wanted back.
+func (l *leash) recall() {
+	l.mu.Lock()
+	l.called = true
+	back := l.callBack
+	l.mu.Unlock()
+	if back != nil {
+		back()
+	}
+}
+
+// attach says how the connection is given back.
+func (l *leash) attach(back func()) {
+	if l == nil {
+		return
+	}
+	l.mu.Lock()
+	l.callBack = back
+	called := l.called
+	l.mu.Unlock()
+	if called {
+		back()
+	}
+}
+
+// wanted reports whether the connection is wanted back.
+func (l *leash) wanted() bool {
+	if l == nil {
+		return false
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.called
+}
+
+// release says that the connection has ended.
+func (l *leash) release() {
+	if l != nil {
+		l.end()
+		l.t.Disconnect(l.id)
+	}
+}
+
+func (l *leash) read(n int, latency time.Duration) {
+	if latency > 0 {
+		l.t.FirstByte(l.id, latency)
+	}
+	_ = l.t.Read(l.life, n) // the connection has ended, if that is an error
+}
+
+func (l *leash) write(n int) { _ = l.t.Write(l.life, n) }
+
+// mayBegin waits for leave to send a command, or one with messages in it. When
+// that is in the table, or will never be, the caller calls begun.
+func (c *conn) mayBegin(ctx context.Context, messages int) (begun func(), err error) {
+	l := c.leash
+	if l == nil || c.phase() != "" {
+		return func() {}, nil // whoever may connect may log in
+	}
+	waiting, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(l.life, cancel)()
+	if messages > 0 {
+		err = l.t.Messages(waiting, messages)
+	}
+	if err == nil {
+		err = l.t.Command(waiting, l.id)
+	}
+	if err != nil {
+		if dead := c.reason(); dead != nil {
+			return nil, dead
+		}
+		return nil, c.cancelled(ctx)
+	}
+	l.mu.Lock()
+	l.sending++
+	l.mu.Unlock()
+	return func() {
+		l.mu.Lock()
+		l.sending--
+		l.mu.Unlock()
+		c.rest()
+	}, nil
+}
+
+// rest tells the Throttle when nothing is in flight.
+func (c *conn) rest() {
+	l := c.leash
+	if l == nil {
+		return
+	}
+	c.mu.Lock()
+	idle := len(c.table) == 0
+	c.mu.Unlock()
+	l.mu.Lock()
+	idle = idle && l.sending == 0
+	l.mu.Unlock()
+	if idle {
+		l.t.Idle(l.id)
+	}
+}
+
+// mayTake waits for leave to take a message off the wire.
+func (c *conn) mayTake() {
+	if c.leash != nil {
+		_ = c.leash.t.Messages(c.leash.life, 1)
+	}
+}
+
+// heed tells the Throttle that the server asks for less.
+func (c *conn) heed(e *mailhaul.Error) {
+	if c.leash == nil || e.Kind != mailhaul.Throttled {
+		return
+	}
+	reason := "the server asks for less"
+	if e.Err != nil {
+		reason = e.Err.Error()
+	}
+	c.leash.t.Refused(c.leash.id, strings.HasSuffix(e.Hint, hintConns), e.Scope == mailhaul.ScopeServer, e.Wait, reason)
+}
+
+// prompt reports whether the answer to a command begins when the server comes
+// to it, whatever the answer's size.
+func prompt(op string) bool { return op == opFetch || op == opNoop }
+
+// timed says that the latency of the answer to the next Write is worth
+// measuring.
+func (l *link) timed() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.throttle != nil {
+		l.measure = true
+	}
+}
+
+// next says that the server has answered one command and has another one, sent
+// before, to answer.
+func (l *link) next() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.throttle != nil {
+		l.asked = time.Now()
+	}
+}
