@@ -178,7 +178,7 @@ func (w *Writer) messages(ctx context.Context, st *stage, cmd *command, msgs []*
 	enc := &cmd.enc
 	for _, m := range msgs {
 		w.header(enc, m)
-		wait := w.way.waits(m.size) || w.newKeyword(m.Flags)
+		wait := w.way.waits(m.size) || w.newKeyword(m.Flags) && !w.c.quirks.keywords
 		enc.Raw(" {").Number(uint64(m.size))
 		if !wait {
 			enc.Raw("+")

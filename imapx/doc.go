@@ -77,8 +77,9 @@
 //     answer BAD to nothing that is sent here (Dovecot, Cyrus), or that were seen
 //     to swallow the body of an APPEND which was made for them to answer BAD.
 //     Flags are those five that IMAP defines and keywords that are atoms; a
-//     keyword that is new to the mailbox waits for the server; any BAD ends the
-//     connection at once, and the Client's later ones ask for each body.
+//     keyword that is new to the mailbox waits for the server, but for Dovecot,
+//     which was seen to answer BAD to none; any BAD ends the connection at once,
+//     and the Client's later ones ask for each body.
 //   - Without either, each message costs a round trip, which is shared by the end
 //     of one and the beginning of the next; more connections help then.
 //
@@ -92,7 +93,7 @@
 // # What it does not do
 //
 // It does not parse messages, search them, or keep them in step: package sync
-// does that. It does not yet use COMPRESS, QRESYNC or IDLE. It sends no names in
+// does that. It does not yet use QRESYNC or IDLE. It sends no names in
 // UTF-8 (RFC 6855): mailboxes have the names of IMAP4rev1, decoded in
 // [mailhaul.Mailbox], with the octets of the server kept beside. It does not
 // follow referrals.

@@ -14,6 +14,11 @@ type quirks struct {
 	// never sent here. See [Writer.Append].
 	literals bool
 
+	// keywords: nor does it answer BAD to a keyword that is an atom, whatever
+	// it finds wrong with it, so that a keyword which is new to a mailbox need
+	// not wait for the server.
+	keywords bool
+
 	// cancels: a literal of no octets cancels a MULTIAPPEND, as RFC 3502
 	// section 6.3.11 wants it. A server that does not do that would store an
 	// empty message instead.
@@ -33,8 +38,8 @@ var knownServers = []struct {
 	// Dovecot answers BAD for a system flag other than the five, for octets
 	// that end an atom, and for a date that is none; and runs the body as
 	// commands then. An APPEND is committed, or not, before it looks at the
-	// connection again.
-	{"dovecot", quirks{name: "Dovecot", literals: true, cancels: true, settle: time.Second}},
+	// connection again. A keyword that is too long, or one too many, is NO.
+	{"dovecot", quirks{name: "Dovecot", literals: true, keywords: true, cancels: true, settle: time.Second}},
 	{"cyrus", quirks{name: "Cyrus", literals: true, cancels: true, settle: time.Second}},
 }
 
