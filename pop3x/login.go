@@ -150,7 +150,29 @@ func (c *conn) establish(ctx context.Context) (capabilities, error) {
 	if caps.expireZero() && !c.cfg.AllowExpire0 {
 		return nil, c.failed(c.expires())
 	}
+	if caps.has("UTF8") {
+		if err := c.utf8(); err != nil {
+			return nil, err
+		}
+	}
 	return caps, c.logIn(ctx, caps, greeting.text)
+}
+
+// utf8 gives UTF8 (RFC 6856 section 2). Without it a server that knows it need
+// not hand out messages with 8-bit header fields as they are: Courier puts a
+// text of its own into their place, which says that the mail cannot be shown.
+func (c *conn) utf8() error {
+	st, err := c.ask(opCapa, "UTF8")
+	if err != nil {
+		return err
+	}
+	if !st.ok {
+		e := c.refused(st)
+		e.Kind, e.Scope = mailhaul.Permanent, mailhaul.ScopeServer
+		e.Err = fmt.Errorf("the server offers UTF8 and refuses it, so it may alter messages: %w", e.Err)
+		return c.failed(e)
+	}
+	return nil
 }
 
 // expires is the error for a server that deletes what was fetched.

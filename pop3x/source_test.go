@@ -78,6 +78,13 @@ func shortly(t testing.TB) context.Context {
 	return ctx
 }
 
+func TestUTF8IsAskedFor(t *testing.T) {
+	r := newRig(t, pop3server.Options{UTF8: true})
+	r.drop.Add("", []byte("Subject: Grüße\r\n\r\nx\r\n"))
+	_, reader := r.mustReader()
+	r.holds(reader)
+}
+
 func TestNothingIsMarkedAsRead(t *testing.T) {
 	r := newRig(t, pop3server.Options{})
 	for i := range 50 {
@@ -218,7 +225,11 @@ func TestBrokenPipelining(t *testing.T) {
 	s := r.source()
 	_, err := s.OpenReader(context.Background(), inbox)
 	require.Equal(t, mailhaul.Transient, mailhaul.KindOf(err), "%v", err)
-	reader, err := s.OpenReader(context.Background(), inbox)
+	var reader mailhaul.Reader
+	require.Eventually(t, func() bool { // the server may not know yet that the first session is gone
+		reader, err = s.OpenReader(context.Background(), inbox)
+		return mailhaul.KindOf(err) != mailhaul.Throttled
+	}, 5*time.Second, time.Millisecond)
 	require.NoError(t, err)
 	defer reader.Close()
 	r.holds(reader)

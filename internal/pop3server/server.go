@@ -35,6 +35,10 @@ type Options struct {
 	// Nil stands for PLAIN and LOGIN.
 	AuthMechs []string
 
+	// UTF8 announces and takes the command (RFC 6856). A client that does not
+	// give it sees nothing of messages with 8-bit header fields.
+	UTF8 bool
+
 	// APOP puts a timestamp into the greeting and takes APOP. NoUser refuses
 	// USER.
 	APOP   bool

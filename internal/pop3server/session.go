@@ -27,6 +27,7 @@ type session struct {
 	in     *bufio.Reader
 	out    *bufio.Writer
 	tls    bool
+	utf8   bool
 
 	line    string // the command at hand
 	stamp   string // of APOP
@@ -128,6 +129,9 @@ func (s *session) command(line string) error {
 		switch {
 		case verb == "STLS" && o.STLS && o.TLSConfig != nil && !s.tls:
 			return s.startTLS()
+		case verb == "UTF8" && o.UTF8:
+			s.utf8 = true
+			return s.ok("UTF8 enabled")
 		case verb == "USER" && !o.NoUser:
 			s.user = args
 			return s.ok("send PASS")
@@ -181,6 +185,9 @@ func (s *session) capa() error {
 	}
 	if o.STLS && !s.tls {
 		lines = append(lines, "STLS")
+	}
+	if o.UTF8 {
+		lines = append(lines, "UTF8 USER")
 	}
 	if o.Expire != "" {
 		lines = append(lines, "EXPIRE "+o.Expire)
@@ -326,7 +333,7 @@ func (s *session) transaction(verb, args string) error {
 			return s.err("no such message")
 		}
 		s.drop.see(m)
-		return s.body(m.Body)
+		return s.body(s.shown(m))
 	case "TOP":
 		if o.NoTOP {
 			return s.err("unknown command")
@@ -337,7 +344,7 @@ func (s *session) transaction(verb, args string) error {
 		if m == nil || err != nil || n < 0 {
 			return s.err("no such message")
 		}
-		octets := top(m.Body, n)
+		octets := top(s.shown(m), n)
 		if o.TOP != nil {
 			octets = o.TOP(octets)
 		}
@@ -373,6 +380,16 @@ func (s *session) message(number string) *Message {
 		return nil
 	}
 	return s.list[n-1]
+}
+
+// shown is what a client gets to see of a message: with UTF8 offered and not
+// asked for, none with 8-bit header fields.
+func (s *session) shown(m *Message) []byte {
+	header, _, _ := bytes.Cut(m.Body, []byte("\r\n\r\n"))
+	if s.server.opts.UTF8 && !s.utf8 && bytes.ContainsFunc(header, func(r rune) bool { return r >= 0x80 }) {
+		return []byte("Subject: Cannot display Unicode content\r\n\r\n")
+	}
+	return m.Body
 }
 
 func (s *session) listing(number string, value func(*Message) string) error {
