@@ -35,7 +35,8 @@
 // [os.UserCacheDir]. Below it lies one folder for each server, named like its
 // [Kind], which holds what `dpkg -x` makes of its packages with /lib merged
 // into /usr/lib; it is unpacked under another name and renamed when it is
-// complete, so that a folder that exists is whole. [Unpacked] finds it.
+// complete, so that a folder that exists is whole. unpack.sh does that, and
+// [Unpacked] finds it.
 //
 // # Adding a server
 //

@@ -1,0 +1,120 @@
+// Cyrus IMAP 3.6, unpacked from Debian's packages.
+
+package testserver
+
+import (
+	"fmt"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strconv"
+)
+
+type cyrus struct{}
+
+func (cyrus) Name() string { return "cyrus" }
+
+func (cyrus) Packages() []string { return unpackedPackages("cyrus-imapd", "cyrus-pop3d", "sasl2-bin") }
+
+func (cyrus) Find() error {
+	return findUnpacked("cyrus", "usr/sbin/cyrmaster", "usr/sbin/saslpasswd2", "usr/lib/cyrus/bin/pop3d")
+}
+
+func (cyrus) Services() []Service { return []Service{IMAP, IMAPS, POP3, POP3S} }
+
+// cyrusUser is whom Cyrus runs as: any user but root will do.
+const cyrusUser = "games"
+
+func cyrusLibraries(dir string) string {
+	return fmt.Sprintf("LD_LIBRARY_PATH=%s/usr/lib/x86_64-linux-gnu:%s/usr/lib/cyrus", dir, dir)
+}
+
+func (c cyrus) Configure(in *Instance) (Command, error) {
+	dir, err := Unpacked("cyrus")
+	if err != nil {
+		return Command{}, err
+	}
+	root := in.Root
+	here := filepath.Join(root, "cyrus") // where the server sees itself
+	for _, d := range []string{"cyrus", "spool", "sieve", "conf/db", "conf/socket", "conf/proc", "conf/lock", "conf/log"} {
+		if err := os.MkdirAll(filepath.Join(root, d), 0o755); err != nil {
+			return Command{}, err
+		}
+	}
+	bin := here + "/usr/lib/cyrus/bin/"
+	conf := root + "/imapd.conf"
+	service := func(name, program string, s Service) string {
+		return fmt.Sprintf("  %s cmd=\"%s%s -C %s\" listen=\"%s\" prefork=0 maxchild=20\n", name, bin, program, conf, in.Addr(s))
+	}
+	err = writeFiles(in, map[string]string{
+		"imapd.conf": fmt.Sprintf(`configdirectory: %[1]s/conf
+partition-default: %[1]s/spool
+cyrus_user: %[2]s
+admins: cyrus
+servername: localhost
+allowplaintext: yes
+sasl_pwcheck_method: auxprop
+sasl_auxprop_plugin: sasldb
+sasl_sasldb_path: %[1]s/sasldb2
+sasl_mech_list: PLAIN LOGIN
+virtdomains: off
+altnamespace: yes
+unixhierarchysep: yes
+autocreate_quota: 0
+autocreate_post: yes
+popminpoll: 0
+conversations: no
+expunge_mode: immediate
+delete_mode: immediate
+sievedir: %[1]s/sieve
+tls_server_cert: %[1]s/cert.pem
+tls_server_key: %[1]s/key.pem
+`, root, cyrusUser),
+		"cyrus.conf": fmt.Sprintf("START {\n  recover cmd=\"%sctl_cyrusdb -C %s -r\"\n}\nSERVICES {\n%s%s%s%s}\nEVENTS {\n}\n", bin, conf,
+			service("imap", "imapd", IMAP), service("imaps", "imapd -s", IMAPS), service("pop3", "pop3d", POP3), service("pop3s", "pop3d -s", POP3S)),
+	})
+	if err != nil {
+		return Command{}, err
+	}
+	for _, u := range append([]User{{"cyrus", "cyrus"}}, in.Users...) {
+		if err := c.AddUser(in, u); err != nil {
+			return Command{}, err
+		}
+	}
+	if err := chownAll(root, cyrusUser); err != nil {
+		return Command{}, err
+	}
+	// The cache may lie below a folder that is closed to others.
+	return inNamespace(in, fmt.Sprintf("mount --bind %s %s\nexport %s\nexec %s/usr/sbin/cyrmaster -D -C %s -M %s/cyrus.conf -p %s/master.pid\n",
+		dir, here, cyrusLibraries(here), here, conf, root, root))
+}
+
+func (cyrus) AddUser(in *Instance, u User) error {
+	dir, err := Unpacked("cyrus")
+	if err != nil {
+		return err
+	}
+	db := filepath.Join(in.Root, "sasldb2")
+	if _, err := runTool(u.Password, []string{cyrusLibraries(dir)}, filepath.Join(dir, "usr/sbin/saslpasswd2"), "-p", "-c", "-f", db, "-u", "localhost", u.Name); err != nil {
+		return err
+	}
+	return chownAll(db, cyrusUser)
+}
+
+// chownAll gives a file, and what is below it, to a user.
+func chownAll(name, owner string) error {
+	u, err := user.Lookup(owner)
+	if err != nil {
+		return err
+	}
+	uid, err := strconv.Atoi(u.Uid)
+	if err != nil {
+		return err
+	}
+	return filepath.WalkDir(name, func(name string, _ os.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		return os.Lchown(name, uid, 0)
+	})
+}
