@@ -225,6 +225,7 @@ func (r *streamReader) Read(p []byte) (int, error) {
 		n, err := b.r.Read(p)
 		b.left -= int64(n)
 		if err != nil {
+			b.c.spoiled(err)
 			b.c.fail(b.c.lost(err))
 			b.err = b.c.named(opFetch, "", b.c.reason())
 			b.handBack()

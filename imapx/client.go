@@ -56,6 +56,7 @@ func (cl *Client) connect(ctx context.Context, p *pool) (*conn, error) {
 		return nil, err
 	}
 	c := newConn(&cl.cfg, &cl.meter, cl.number.Add(1), raw, nc, leash)
+	c.facts = &cl.facts
 	if !p.enter(c) {
 		c.Close()
 		return nil, mailhaul.ErrClosed
@@ -205,6 +206,7 @@ const (
 	literalsRun                        // the probe found it to be dangerous, or it failed
 	noMultiAppend                      // MULTIAPPEND was answered with BAD
 	noKeywords                         // a keyword was answered with BAD
+	noCompress                         // COMPRESS was refused, or came to nothing
 )
 
 // facts is what the connections of a Client have found out about its server.

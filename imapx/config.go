@@ -20,6 +20,13 @@ type Config struct {
 	// address.
 	Connections int
 
+	// Compress says when connections are compressed (RFC 4978). Default
+	// CompressAuto: where the server is not on this machine. That is for lines
+	// that are slower than servers compress: Dovecot sends 29 MB of mail a
+	// second and connection then, of which 0.57 are on the wire. Where the line
+	// takes more than 16 MB a second for each connection, say CompressNever.
+	Compress CompressMode
+
 	// DialTimeout bounds connecting and each TLS handshake. Default 30 s.
 	DialTimeout time.Duration
 
@@ -79,6 +86,7 @@ func (c Config) validate() error {
 	mistake(s.Port < 0 || s.Port > 65535, "Server.Port %d is no port", s.Port)
 	mistake(s.User == "" && s.Mechanism != "EXTERNAL" && s.Mechanism != "OAUTHBEARER", "Server.User is empty")
 	mistake(c.Connections < 0, "Connections is negative")
+	mistake(c.Compress < CompressAuto || c.Compress > CompressNever, "Compress is %v", c.Compress)
 	mistake(c.DialTimeout < 0, "DialTimeout is negative")
 	mistake(c.ProgressTimeout < 0, "ProgressTimeout is negative")
 	mistake(l.MaxLine < 0 || l.MaxNesting < 0 || l.MaxResponse < 0 || l.MaxBody < 0 || l.MaxBuffered < 0 ||

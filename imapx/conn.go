@@ -33,6 +33,7 @@ type conn struct {
 	link   *link
 	leash  *leash // nil: no Throttle
 	out    *outbox
+	facts  *facts // what is known to the Client
 	framer *wire.Framer
 	parser *wire.Parser
 	wire   wire.Limits
@@ -59,6 +60,7 @@ type conn struct {
 	greeting chan wire.Status // the first response, once
 
 	// Of the goroutine that reads:
+	inflater  *inflater // nil: what comes is not compressed
 	greeted   bool
 	fetch     wire.Fetch
 	bodyOf    *download // who has taken the body of the response being read
@@ -75,6 +77,7 @@ func newConn(cfg *Config, m *meter, number int64, raw, nc net.Conn, leash *leash
 	c := &conn{
 		cfg: cfg, meter: m, number: number,
 		addr: cfg.Server.Addr(), user: cfg.Server.Account().User,
+		facts:     new(facts),
 		link:      newLink(raw, nc, cfg.ProgressTimeout, cfg.Limits.MinRate),
 		leash:     leash,
 		wire:      cfg.Limits.wire(),
@@ -205,6 +208,7 @@ func (c *conn) read() {
 	for {
 		resp, err := c.framer.Next()
 		if err != nil {
+			c.spoiled(err)
 			c.fail(c.lost(err))
 			return
 		}
@@ -432,6 +436,7 @@ func (c *conn) continuation(text string) {
 // tagged completes a command.
 func (c *conn) tagged(tag string, st wire.Status) error {
 	c.untagged.Store(0)
+	c.inflater.pardon()
 	_, started := c.out.positions()
 	c.mu.Lock()
 	cmd := c.table[tag]

@@ -24,6 +24,7 @@ const (
 	opCapability = "capability"
 	opLogin      = "login"
 	opAuth       = "authenticate"
+	opCompress   = "compress"
 	opID         = "id"
 	opNamespace  = "namespace"
 	opList       = "list"
@@ -51,6 +52,7 @@ var verbs = map[string]string{
 	opCapability: "ask for the server's capabilities",
 	opLogin:      "log in",
 	opAuth:       "log in",
+	opCompress:   "start compression",
 	opID:         "exchange identification",
 	opNamespace:  "ask for namespaces",
 	opList:       "list mailboxes",
@@ -183,6 +185,9 @@ func (c *conn) lost(err error) *mailhaul.Error {
 	case errors.Is(err, wire.ErrResponseTooLarge), errors.Is(err, wire.ErrLiteralTooLarge):
 		e.Kind = mailhaul.Corrupt
 		e.Hint = "Config.Limits bounds what a server may send"
+	case errors.Is(err, errInflate), errors.Is(err, errBomb):
+		e.Kind = mailhaul.Corrupt
+		e.Hint = "Config.Compress switches compression off"
 	case errors.Is(err, net.ErrClosed):
 		e.Err = errDead
 	}

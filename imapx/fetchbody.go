@@ -82,6 +82,9 @@ func (c *conn) body(head *wire.Response, size int64, r io.Reader) (any, error) {
 	a := &bodyArrival{size: size, r: r}
 	a.seq, a.uid = c.parser.PeekUID(head)
 	c.dispatch(a)
+	if a.value != nil {
+		c.inflater.pardon()
+	}
 	return a.value, a.err
 }
 

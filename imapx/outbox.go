@@ -29,6 +29,7 @@ type outbox struct {
 	wake chan struct{} // there is something to write
 
 	mu      sync.Mutex // protects the fields below
+	deflate *deflater  // nil: what is written goes to w as it is
 	queue   []*outChunk
 	queued  int64         // octets taken in
 	started int64         // octets that a Write was begun for
@@ -52,12 +53,41 @@ func (o *outbox) run(dead <-chan struct{}) error {
 				return nil
 			}
 		}
-		_, err := o.w.Write(c.buf[:c.n])
-		if err != nil {
+		if err := o.write(c.buf[:c.n]); err != nil {
 			return err
 		}
 		o.done(c)
 	}
+}
+
+// write writes p, and sees to it that nothing is held back at the end of a
+// burst.
+func (o *outbox) write(p []byte) error {
+	o.mu.Lock()
+	deflate := o.deflate
+	o.mu.Unlock()
+	if deflate == nil {
+		_, err := o.w.Write(p)
+		return err
+	}
+	if _, err := deflate.Write(p); err != nil {
+		return err
+	}
+	o.mu.Lock()
+	more := len(o.queue) > 0
+	o.mu.Unlock()
+	if more {
+		return nil
+	}
+	return deflate.Flush()
+}
+
+// through makes all that is put in from now on go through a deflater. Nothing
+// may be waiting to be written.
+func (o *outbox) through(d *deflater) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.deflate = d
 }
 
 // next takes the oldest chunk.

@@ -152,10 +152,21 @@ func (c *conn) introduce(ctx context.Context, before capabilities, known *namesp
 			return err
 		}
 	}
-	for _, cmd := range cmds {
-		// Neither answer is needed: a refusal is the server's affair.
-		if _, err := c.wait(ctx, cmd); err != nil {
+	var compress *command
+	if c.wantsCompression() { // the last, since nothing may follow it (RFC 4978 section 3)
+		compress = c.compressCommand()
+		if err := send(compress); err != nil {
 			return err
+		}
+	}
+	for _, cmd := range cmds {
+		// No answer is needed: a refusal is the server's affair.
+		st, err := c.wait(ctx, cmd)
+		if err != nil {
+			return err
+		}
+		if cmd == compress {
+			c.compressed(st)
 		}
 	}
 	return nil

@@ -43,6 +43,12 @@ func NewFramer(r io.Reader, limits Limits, body BodyFunc) *Framer {
 // belong to no response yet.
 func (f *Framer) Buffered() int { return f.r.Buffered() }
 
+// Rest returns those octets. They are good until Reset.
+func (f *Framer) Rest() []byte {
+	rest, _ := f.r.Peek(f.r.Buffered())
+	return rest
+}
+
 // Reset makes the Framer read from another stream, as after STARTTLS. What was
 // buffered is dropped.
 func (f *Framer) Reset(r io.Reader) { f.r.Reset(r) }
