@@ -25,6 +25,7 @@ type session struct {
 
 	mu      sync.Mutex // protects what follows
 	queue   []*item
+	pending int // items whose answer has not come yet
 	running bool
 	idle    sync.WaitGroup // the pump, while it runs
 	bytes   int64          // fetched in this session
@@ -215,6 +216,7 @@ func (s *session) fetch(items ...*item) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.queue = append(s.queue, items...)
+	s.pending += len(items)
 	if !s.running && len(s.queue) > 0 {
 		s.running = true
 		s.idle.Go(s.pump)
@@ -304,9 +306,20 @@ func (s *session) abandon(err error, items ...*item) {
 	s.mu.Unlock()
 	for _, i := range items {
 		if i != nil {
-			i.got(nil, err)
+			s.answer(i, nil, err)
 		}
 	}
+}
+
+// answer hands an item's answer to whoever asked for it.
+func (s *session) answer(i *item, b *body, err error) {
+	s.mu.Lock()
+	s.pending--
+	if b != nil {
+		s.bytes += b.Size()
+	}
+	s.mu.Unlock()
+	i.got(b, err)
 }
 
 // receive reads the answer to an item. An error is fatal.
@@ -323,7 +336,7 @@ func (s *session) receive(i *item) error {
 		if e.Scope != mailhaul.ScopeMessage {
 			return s.failed(e)
 		}
-		i.got(nil, s.about(e, i.number))
+		s.answer(i, nil, s.about(e, i.number))
 		return nil
 	}
 	b, fatal, own := s.readBody(i.expected())
@@ -337,13 +350,10 @@ func (s *session) receive(i *item) error {
 			e.Hint = "make room in the folder for temporary files"
 			return s.failed(e)
 		}
-		i.got(nil, s.about(e, i.number))
+		s.answer(i, nil, s.about(e, i.number))
 		return nil
 	}
-	s.mu.Lock()
-	s.bytes += b.Size()
-	s.mu.Unlock()
-	i.got(b, nil)
+	s.answer(i, b, nil)
 	return nil
 }
 
@@ -357,11 +367,11 @@ func (s *session) about(e *mailhaul.Error, number int) *mailhaul.Error {
 	return e
 }
 
-// busy reports whether anything is under way.
+// busy reports whether any answer is awaited.
 func (s *session) busy() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.running
+	return s.pending > 0
 }
 
 // spent reports whether the session has lasted long enough.
