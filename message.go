@@ -10,7 +10,7 @@ import (
 // fields are filled depends on the [Fields] that were asked for.
 type Message struct {
 	UID          UID
-	UIDL         UIDL      // POP3 sources only
+	UIDL         UIDL      // POP3 sources only; where the server has none, a digest behind a blank
 	Size         int64     // as the server lists it; a hint, never trusted
 	InternalDate time.Time // the zero Time where the server sent none
 	Flags        []Flag    // as the server sent them; see NormalizeFlags

@@ -71,6 +71,10 @@
 // Deadlock is excluded by the order in which things are taken: a connection to
 // the target, one to the source, octets of the budget.
 //
+// A POP3 source has no UIDs: its Readers number their messages and tell their
+// UIDLs, and uidl.go gives each message a UID at first sight, which the ledger
+// remembers. All else is the same for both.
+//
 // # What it does not do
 //
 // It deletes nothing, on either side, and never changes a message. Messages of
