@@ -14,8 +14,9 @@ import (
 
 // adopt matches source messages that are not recorded with target messages
 // that nobody accounts for, and records the pairs. It returns the source's
-// side of them.
-func (j *job) adopt(ctx context.Context, s, t mailhaul.Reader, todo, unexplained mailhaul.UIDSet) (mailhaul.UIDSet, error) {
+// side of them. What was told takes part in it, if there is any: messages whose
+// UIDs on the target are in doubt.
+func (j *job) adopt(ctx context.Context, s, t mailhaul.Reader, todo, unexplained mailhaul.UIDSet, told *told) (mailhaul.UIDSet, error) {
 	flags := make(map[mailhaul.UID][]mailhaul.Flag)
 	theirs, err := candidates(ctx, t, unexplained, nil)
 	if err != nil {
@@ -43,6 +44,17 @@ func (j *job) adopt(ctx context.Context, s, t mailhaul.Reader, todo, unexplained
 		inDoubt = inDoubt.Union(in.Sources)
 	}
 	for _, p := range pairs {
+		if rec, known, changed := told.confirm(p.Source, p.Target, p.Basis.Altered()); known {
+			if changed {
+				if rec.Altered && p.Basis.Altered() {
+					j.alter(p.Source, p.Target, fmt.Sprintf("the target holds it in another form (%v)", p.Basis))
+				}
+				if err := j.led.Put(ctx, rec); err != nil {
+					return nil, err
+				}
+			}
+			continue
+		}
 		rec := checkpoint.Record{Source: p.Source, Target: p.Target, Base: flags[p.Source], Altered: p.Basis.Altered()}
 		if j.toReadBack(p, inDoubt) {
 			rec.State = checkpoint.Unread

@@ -236,6 +236,7 @@ func (a *appender) outcome(ctx context.Context, f *inFlight, outcomes []mailhaul
 			}
 			stored++
 			bytes += f.sizes[i]
+			j.top, j.there = max(j.top, o.UID), j.there+1
 			a.advance(o.UID)
 		case mailhaul.NotStored:
 			allStored = false

@@ -59,22 +59,40 @@ func (j *job) compare(ctx context.Context) (*comparison, error) {
 		return nil, err
 	}
 	j.firstListing(listing, recorded)
-	if err := j.noteRemovals(ctx, mapped.Minus(present), listing); err != nil {
-		return nil, err
-	}
+	j.top, j.there = 0, present.Len()
 
 	c := &comparison{source: s.Status(), present: present.Len()}
 	c.todo = listing.Minus(recorded).Minus(j.failed)
-	if len(c.todo) > 0 || len(j.led.Intents()) > 0 {
-		state.Complete = false
+	unexplained := present.Intersect(mailhaul.UIDSet{{First: max(state.Explained, 1), Last: ^mailhaul.UID(0)}})
+	told, err := j.doubt(ctx, mapped, present, state.Explained)
+	if err != nil {
+		return nil, err
 	}
-	unexplained := present.Intersect(mailhaul.UIDSet{{First: max(state.Explained, 1), Last: ^mailhaul.UID(0)}}).Minus(mapped)
-	if len(c.todo) > 0 && len(unexplained) > 0 {
-		adopted, err := j.adopt(ctx, s, t, c.todo, unexplained)
+	if told == nil {
+		unexplained = unexplained.Minus(mapped)
+	}
+	if wanted := c.todo.Union(told.sources(listing)); len(wanted) > 0 && len(unexplained) > 0 {
+		adopted, err := j.adopt(ctx, s, t, wanted, unexplained, told)
 		if err != nil {
 			return nil, err
 		}
 		c.todo = c.todo.Minus(adopted)
+	}
+	if told != nil {
+		none, err := j.withdraw(ctx, told, listing, present, t.Status().UIDNext)
+		if err != nil {
+			return nil, err
+		}
+		c.todo = c.todo.Union(none)
+		if recorded, mapped, err = j.led.Sets(ctx); err != nil {
+			return nil, err
+		}
+	}
+	if len(c.todo) > 0 || len(j.led.Intents()) > 0 {
+		state.Complete = false
+	}
+	if err := j.noteRemovals(ctx, mapped.Minus(present), listing); err != nil {
+		return nil, err
 	}
 	j.settleIntents(c)
 

@@ -37,6 +37,8 @@ type job struct {
 	failed   mailhaul.UIDSet              // given up in this run
 	vanished mailhaul.UIDSet              // gone from the source
 	altered  mailhaul.UIDSet              // listed as having other octets on the target
+	top      mailhaul.UID                 // the highest that the target named since it was last compared
+	there    int                          // messages that it must hold
 	sent     map[mailhaul.UID]int64       // sizes of messages that were sent and whose UID on the target is not known
 	checks   map[mailhaul.UID]fingerprint // to be read back, by source UID
 	lostAt   time.Time                    // when a connection was last lost with messages in doubt

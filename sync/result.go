@@ -137,6 +137,7 @@ func (t *tally) level(mailbox, level string) {
 func (t *tally) mailbox(m MailboxResult) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.r.PerMailbox = slices.DeleteFunc(t.r.PerMailbox, func(earlier MailboxResult) bool { return earlier.Source == m.Source })
 	t.r.PerMailbox = append(t.r.PerMailbox, m)
 }
 

@@ -160,7 +160,7 @@ func (r *run) pass(ctx context.Context) (*Result, error) {
 		if err := r.work(ctx, views); err != nil {
 			return err
 		}
-		return r.conclude(ctx, append(jobs, views...))
+		return r.conclude(ctx, append(jobs, views...), true)
 	}()
 	if w, ok := mailhaul.As[mailhaul.Warner](r.cfg.Source); ok {
 		for _, text := range w.Warnings() {
@@ -338,8 +338,9 @@ func (r *run) work(ctx context.Context, jobs []*job) error {
 }
 
 // conclude notes, for each mailbox that is done, how the target looks now, so
-// that the next pass can see at a glance that nothing has changed.
-func (r *run) conclude(ctx context.Context, jobs []*job) error {
+// that the next pass can see at a glance that nothing has changed. Where that
+// contradicts what the server said before, the mailbox is compared once more.
+func (r *run) conclude(ctx context.Context, jobs []*job, doubt bool) error {
 	changed := false
 	for _, j := range jobs {
 		changed = changed || j.complete && !j.untouched
@@ -356,6 +357,19 @@ func (r *run) conclude(ctx context.Context, jobs []*job) error {
 	status := make(map[string]*mailhaul.Status, len(listing.Mailboxes))
 	for _, m := range listing.Mailboxes {
 		status[m.Wire] = m.Status
+	}
+	var doubted []*job
+	for _, j := range jobs {
+		if st := status[j.target.Wire]; doubt && j.complete && !j.untouched && st != nil && j.contradicted(*st) {
+			j.reopen()
+			doubted = append(doubted, j)
+		}
+	}
+	if len(doubted) > 0 {
+		if err := r.work(ctx, doubted); err != nil {
+			return err
+		}
+		return r.conclude(ctx, jobs, false)
 	}
 	g, gctx := errgroup.WithContext(ctx) // commits that come together share an fsync
 	for _, j := range jobs {
