@@ -142,7 +142,7 @@ var personas = []*persona{
 	}},
 	{name: "replaces NUL", listed: true, octets: func(b []byte) []byte { return bytes.ReplaceAll(b, []byte{0}, []byte{0x80}) }},
 	{name: "keeps one of twins and names it", behave: discards(func(h *habit, kept mailhaul.UID, _ int) mailhaul.UID { return kept })},
-	{name: "keeps one of twins and names a UID that is not there", open: "UIDs that could be true are believed", behave: discards(func(h *habit, _ mailhaul.UID, i int) mailhaul.UID {
+	{name: "keeps one of twins and names a UID that is not there", behave: discards(func(h *habit, _ mailhaul.UID, i int) mailhaul.UID {
 		return mailhaul.UID(900000 + i)
 	})},
 	{name: "keeps one of twins and names none", behave: discards(func(*habit, mailhaul.UID, int) mailhaul.UID { return 0 })},
@@ -155,8 +155,8 @@ var personas = []*persona{
 			return nil
 		}
 	}},
-	{name: "APPENDUID lies: one too high", open: "UIDs that could be true are believed", behave: lies(func(_ int, u mailhaul.UID) mailhaul.UID { return u + 1 })},
-	{name: "APPENDUID lies: far away", open: "UIDs that could be true are believed", behave: lies(func(_ int, u mailhaul.UID) mailhaul.UID { return u + 5000 })},
+	{name: "APPENDUID lies: one too high", behave: lies(func(_ int, u mailhaul.UID) mailhaul.UID { return u + 1 })},
+	{name: "APPENDUID lies: far away", behave: lies(func(_ int, u mailhaul.UID) mailhaul.UID { return u + 5000 })},
 	{name: "APPENDUID lies: below what was there", behave: lies(func(int, mailhaul.UID) mailhaul.UID { return 1 })},
 	{name: "APPENDUID lies: backwards", behave: func(w *world, h *habit) {
 		w.target.Hooks.Answered = func(_ string, truth []mailhaul.Outcome) []mailhaul.Outcome {
