@@ -122,6 +122,24 @@ type Receipt interface {
 	Wait(ctx context.Context) ([]Outcome, error)
 }
 
+// NewMailbox is a mailbox that is to be made.
+type NewMailbox struct {
+	Path      []string
+	Role      Role
+	Subscribe bool
+}
+
+// BulkCreator is implemented by a Target that can make many mailboxes at the
+// cost of one.
+type BulkCreator interface {
+	// CreateMany makes the mailboxes that can be made without ado, parents
+	// before children, and returns them in the order asked for. Where it did
+	// not make one, for whatever reason, Wire is empty, and Create is to be
+	// asked; a mailbox that could not be subscribed to says so. The error is
+	// that of the connection.
+	CreateMany(ctx context.Context, wanted []NewMailbox) ([]Mailbox, error)
+}
+
 // Quota is how much room an account has left (RFC 9208). A negative value
 // means that there is no limit.
 type Quota struct{ Bytes, Messages int64 }

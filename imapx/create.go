@@ -102,13 +102,7 @@ func newMailbox(naming mailhaul.Naming, path []string, role mailhaul.Role) (mail
 // create gives CREATE. A mailbox that exists is no error. The role stays with
 // the mailbox only where the server could be told.
 func (c *conn) create(ctx context.Context, m *mailhaul.Mailbox) error {
-	use := ""
-	switch m.Role {
-	case mailhaul.RoleAll, mailhaul.RoleArchive, mailhaul.RoleDrafts, mailhaul.RoleFlagged, mailhaul.RoleJunk, mailhaul.RoleSent, mailhaul.RoleTrash:
-		if c.can("CREATE-SPECIAL-USE") {
-			use = " (USE (" + string(m.Role) + "))"
-		}
-	}
+	use := c.use(m.Role)
 	if use == "" {
 		m.Role = mailhaul.RoleNone
 	}
@@ -128,6 +122,18 @@ func (c *conn) create(ctx context.Context, m *mailhaul.Mailbox) error {
 		return c.create(ctx, m)
 	}
 	return err
+}
+
+// use returns the argument of CREATE that tells the server what a mailbox is
+// for (RFC 6154 section 3), or nothing where it cannot be told.
+func (c *conn) use(role mailhaul.Role) string {
+	switch role {
+	case mailhaul.RoleAll, mailhaul.RoleArchive, mailhaul.RoleDrafts, mailhaul.RoleFlagged, mailhaul.RoleJunk, mailhaul.RoleSent, mailhaul.RoleTrash:
+		if c.can("CREATE-SPECIAL-USE") {
+			return " (USE (" + string(role) + "))"
+		}
+	}
+	return ""
 }
 
 // listed asks whether the mailbox is there: not every server says so when it
