@@ -205,12 +205,7 @@ func (j *job) makeTarget(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		subscribed := j.target.Subscribed
-		j.target = m
-		if j.target.Status == nil { // taken to be empty, which move makes sure of
-			j.target.Status = &mailhaul.Status{}
-		}
-		j.target.Subscribed = j.target.Subscribed || subscribed
+		j.made(m)
 	}
 	if j.folder.Subscribe && !j.target.Subscribed {
 		if err := j.r.cfg.Target.Subscribe(ctx, j.target); err != nil {
@@ -222,6 +217,16 @@ func (j *job) makeTarget(ctx context.Context) error {
 		j.target.Subscribed = true
 	}
 	return nil
+}
+
+// made takes over a mailbox that was made. It is taken to be empty, which move
+// makes sure of.
+func (j *job) made(m mailhaul.Mailbox) {
+	m.Subscribed = m.Subscribed || j.target.Subscribed
+	if m.Status == nil {
+		m.Status = &mailhaul.Status{}
+	}
+	j.target = m
 }
 
 // create makes the mailbox, under a plainer name if the target refuses the one

@@ -147,6 +147,9 @@ func (r *run) pass(ctx context.Context) (*Result, error) {
 		if err := r.preflight(ctx, jobs); err != nil {
 			return err
 		}
+		if err := r.makeMailboxes(ctx, jobs); err != nil {
+			return err
+		}
 		r.emit.started(started(r.cfg, plan))
 		if err := r.work(ctx, jobs); err != nil {
 			return err
@@ -335,6 +338,40 @@ func (r *run) work(ctx context.Context, jobs []*job) error {
 		g.Go(func() error { return j.run(ctx) })
 	}
 	return g.Wait()
+}
+
+// makeMailboxes makes what is missing on the target at once, where the target
+// can do that. What it does not make is left to the mailbox's own job.
+func (r *run) makeMailboxes(ctx context.Context, jobs []*job) error {
+	bulk, ok := mailhaul.As[mailhaul.BulkCreator](r.cfg.Target)
+	if !ok {
+		return nil
+	}
+	var wanted []mailhaul.NewMailbox
+	var of []*job
+	for _, j := range jobs {
+		if j.target.Wire == "" {
+			wanted = append(wanted, mailhaul.NewMailbox{Path: j.folder.TargetPath, Role: j.folder.Role, Subscribe: j.folder.Subscribe})
+			of = append(of, j)
+		}
+	}
+	if len(wanted) < 2 {
+		return nil
+	}
+	var made []mailhaul.Mailbox
+	err := r.retry(ctx, "", r.cfg.Retries, func() (err error) {
+		made, err = bulk.CreateMany(ctx, wanted)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for i, m := range made {
+		if m.Wire != "" {
+			of[i].made(m)
+		}
+	}
+	return nil
 }
 
 // conclude notes, for each mailbox that is done, how the target looks now, so
