@@ -2,6 +2,7 @@ package imapx
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync"
 
@@ -19,6 +20,7 @@ type pool struct {
 	idle   []*conn    // the last used last
 	open   map[*conn]struct{}
 	closed bool
+	parked chan struct{}  // closed when a connection has become idle; nil: nobody waits
 	ending sync.WaitGroup // of connections that are wanted back
 }
 
@@ -44,15 +46,38 @@ func (p *pool) get(ctx context.Context, mailbox string) (*conn, error) {
 	case <-p.gone:
 		return nil, mailhaul.ErrClosed
 	}
-	if c := p.takeIdle(mailbox); c != nil {
+	for {
+		if c := p.takeIdle(mailbox); c != nil {
+			return c, nil
+		}
+		c, err := p.dial(ctx, p)
+		if err == errParked {
+			continue
+		}
+		if err != nil {
+			<-p.slots
+			return nil, err
+		}
 		return c, nil
 	}
-	c, err := p.dial(ctx, p)
-	if err != nil {
-		<-p.slots
-		return nil, err
+}
+
+// errParked is returned by dial where a connection has become idle while leave
+// was waited for to open another.
+var errParked = errors.New("a connection has become idle")
+
+// parking returns a channel that is closed when a connection becomes idle, or
+// false where there is one already.
+func (p *pool) parking() (<-chan struct{}, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if slices.ContainsFunc(p.idle, (*conn).healthy) {
+		return nil, false
 	}
-	return c, nil
+	if p.parked == nil {
+		p.parked = make(chan struct{})
+	}
+	return p.parked, true
 }
 
 // takeIdle takes an idle connection that still lives, and drops those that do
@@ -108,6 +133,10 @@ func (p *pool) park(c *conn) {
 	keep := !p.closed && c.healthy() && !c.leash.wanted()
 	if keep {
 		p.idle = append(p.idle, c)
+		if p.parked != nil {
+			close(p.parked)
+			p.parked = nil
+		}
 	} else {
 		delete(p.open, c)
 	}

@@ -4,6 +4,7 @@ package imapx
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"sync"
 	"time"
@@ -44,6 +45,10 @@ type Throttle interface {
 	Identified(name string)
 }
 
+// errWanted is wrapped by the error of a connection that was given back before
+// its user had done with it.
+var errWanted = errors.New("the connection was given back, since the server allows fewer")
+
 // leash is what one connection has to do with a Throttle.
 type leash struct {
 	t  Throttle
@@ -57,6 +62,7 @@ type leash struct {
 	mu       sync.Mutex // protects the fields below
 	sending  int        // commands that have leave and are not in the table yet
 	called   bool       // the connection is wanted back
+	refused  bool       // the server said that it was one too many
 	callBack func()     // once the connection is there
 }
 
@@ -65,42 +71,35 @@ func (cl *Client) leave(ctx context.Context, p *pool) (*leash, error) {
 	if cl.cfg.Throttle == nil {
 		return nil, nil
 	}
+	parked, ok := p.parking()
+	if !ok {
+		return nil, errParked
+	}
 	l := &leash{t: cl.cfg.Throttle}
 	l.life, l.end = context.WithCancel(context.Background())
-	waiting, cancel := context.WithCancel(ctx)
-	defer cancel()
-	stop := p.untilClosed(cancel)
-	defer stop()
+	waiting, cancel := context.WithCancelCause(ctx)
+	var watch sync.WaitGroup
+	watch.Go(func() {
+		select {
+		case <-p.gone:
+			cancel(mailhaul.ErrClosed)
+		case <-parked: // that will do as well
+			cancel(errParked)
+		case <-waiting.Done():
+		}
+	})
 	id, err := l.t.Connect(waiting, l.recall)
-	switch {
-	case err != nil && ctx.Err() == nil:
-		err = mailhaul.ErrClosed
-	case err != nil:
-		err = ctx.Err()
+	if err != nil {
+		err = context.Cause(waiting)
 	}
+	cancel(nil)
+	watch.Wait()
 	if err != nil {
 		l.end()
 		return nil, err
 	}
 	l.id = id
 	return l, nil
-}
-
-// untilClosed calls f when the pool is closed, until stop is called.
-func (p *pool) untilClosed(f func()) (stop func()) {
-	stopped, done := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(done)
-		select {
-		case <-p.gone:
-			f()
-		case <-stopped:
-		}
-	}()
-	return func() {
-		close(stopped)
-		<-done
-	}
 }
 
 // recall is called when the connection is wanted back.
@@ -165,6 +164,13 @@ func (c *conn) mayBegin(ctx context.Context, messages int) (begun func(), err er
 	waiting, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(l.life, cancel)()
+	if l.wanted() && c.healthy() {
+		// Nothing is in doubt, so another connection does as well, when there
+		// is leave for one.
+		e := c.fault("", mailhaul.Transient, mailhaul.ScopeConnection, errWanted)
+		c.fail(e)
+		return nil, e
+	}
 	if messages > 0 {
 		err = l.t.Messages(waiting, messages)
 	}
@@ -217,11 +223,21 @@ func (c *conn) heed(e *mailhaul.Error) {
 	if c.leash == nil || e.Kind != mailhaul.Throttled {
 		return
 	}
+	connections := strings.HasSuffix(e.Hint, hintConns)
+	if connections { // which several errors may tell of
+		c.leash.mu.Lock()
+		known := c.leash.refused
+		c.leash.refused = true
+		c.leash.mu.Unlock()
+		if known {
+			return
+		}
+	}
 	reason := "the server asks for less"
 	if e.Err != nil {
 		reason = e.Err.Error()
 	}
-	c.leash.t.Refused(c.leash.id, strings.HasSuffix(e.Hint, hintConns), e.Scope == mailhaul.ScopeServer, e.Wait, reason)
+	c.leash.t.Refused(c.leash.id, connections, e.Scope == mailhaul.ScopeServer, e.Wait, reason)
 }
 
 // prompt reports whether the answer to a command begins when the server comes

@@ -49,9 +49,6 @@ const (
 // own when the connection is wanted back: it should be ended as soon as it is
 // idle.
 func (a *Account) Connect(ctx context.Context, recall func()) (id int64, err error) {
-	if err := a.take(ctx, a.buckets.logIns, a.host.buckets.logIns, 1); err != nil {
-		return 0, err
-	}
 	err = a.wait(ctx, func(now time.Time) (bool, time.Time, string) {
 		if until, why := a.barred(now); !until.IsZero() {
 			return false, until, why
@@ -70,7 +67,21 @@ func (a *Account) Connect(ctx context.Context, recall func()) (id int64, err err
 		h.open++
 		return true, time.Time{}, ""
 	})
-	return id, err
+	if err != nil {
+		return 0, err
+	}
+	if err = a.take(ctx, a.buckets.logIns, a.host.buckets.logIns, 1); err == nil {
+		// A pause may have begun meanwhile.
+		err = a.wait(ctx, func(now time.Time) (bool, time.Time, string) {
+			until, why := a.barred(now)
+			return until.IsZero(), until, why
+		})
+	}
+	if err != nil {
+		a.Disconnect(id)
+		return 0, err
+	}
+	return id, nil
 }
 
 // windowConnections is how many the schedule allows the host. t.mu is held.
@@ -330,15 +341,17 @@ func (a *Account) save(ctx context.Context) {
 	}
 	now := time.Now()
 	a.t.mu.Lock()
-	if now.Before(a.next) {
-		a.t.mu.Unlock()
-		return
+	due := !now.Before(a.next)
+	if due {
+		a.next = now.Add(saveEvery)
 	}
-	a.next = now.Add(saveEvery)
-	mine, common := a.memory.bytes(), a.host.memory.bytes()
 	a.t.mu.Unlock()
-	if a.store.save(ctx, mine) != nil || a.host.store.save(ctx, common) != nil {
-		return
+	if due {
+		for _, p := range a.t.dirty() {
+			if p.store.save(ctx, p.data) != nil {
+				return
+			}
+		}
 	}
 }
 

@@ -98,6 +98,9 @@ func (s *saved) load(data []byte) {
 	*s = v
 }
 
+// worth reports whether there is something that a restart must not forget.
+func (s *saved) worth(b Budget) bool { return s.Cap > 0 || b.ReadDay > 0 || b.WriteDay > 0 }
+
 func (s *saved) bytes() []byte {
 	data, _ := json.Marshal(s) // of maps and numbers
 	return data

@@ -19,6 +19,9 @@ type Policy struct {
 	Host Budget
 	// Account is what each account may have.
 	Account Budget
+	// Start is how many connections a host, or an account with a loop of its
+	// own, begins with. Default 2.
+	Start int
 	// Unlimited switches everything off: limits, pauses and listening.
 	Unlimited bool
 }
@@ -35,7 +38,7 @@ var Unknown = Policy{
 	Account: Budget{Connections: 4},
 }
 
-// start is how many connections anything begins with.
+// start is how many connections anything begins with, by default.
 const start = 2
 
 type preset struct {

@@ -1,6 +1,7 @@
 package throttle
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -173,7 +174,7 @@ func begin(p Policy, most float64) float64 {
 	if p.Unlimited {
 		return most
 	}
-	return min(start, most)
+	return min(float64(cmp.Or(p.Start, start)), most)
 }
 
 // listens reports whether the loop that goes by latencies is the host's.
@@ -249,15 +250,20 @@ type pending struct {
 	data  []byte
 }
 
-// dirty returns all that can be saved.
+// dirty returns what is worth saving: where a day has a budget, or something was
+// learned.
 func (t *Throttle) dirty() []pending {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	var all []pending
 	for _, h := range t.hosts {
-		all = append(all, pending{h.store, h.memory.bytes()})
+		if h.memory.worth(t.budget(h)) {
+			all = append(all, pending{h.store, h.memory.bytes()})
+		}
 		for _, a := range h.accounts {
-			all = append(all, pending{a.store, a.memory.bytes()})
+			if a.memory.worth(a.budget()) {
+				all = append(all, pending{a.store, a.memory.bytes()})
+			}
 		}
 	}
 	return all

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -475,6 +477,31 @@ func TestCancel(t *testing.T) {
 			cancel()
 		}
 	})
+}
+
+func TestFile(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "limits")
+	f := NewFile(name)
+	if v, err := f.Load(t.Context(), "a"); v != nil || err != nil {
+		t.Errorf("%q, %v", v, err)
+	}
+	for _, value := range []string{"1", "2"} {
+		if err := f.Save(t.Context(), "a", []byte(value)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if v, err := NewFile(name).Load(t.Context(), "a"); string(v) != "2" || err != nil {
+		t.Errorf("%q, %v", v, err)
+	}
+	if files, err := filepath.Glob(name + "*"); len(files) != 1 || err != nil {
+		t.Errorf("%q, %v", files, err)
+	}
+	if err := os.WriteFile(name, []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := NewFile(name).Load(t.Context(), "a"); err == nil {
+		t.Error("a damaged file is read")
+	}
 }
 
 func TestMistakes(t *testing.T) {
