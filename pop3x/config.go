@@ -46,7 +46,9 @@ type Config struct {
 	IdleTime time.Duration
 
 	// Window is how many octets may be asked for and not yet be there, where
-	// the server takes commands ahead of its answers. Default 4 MiB.
+	// the server takes commands ahead of its answers. Default 4 MiB: at a round
+	// trip of 100 ms, 5,000 messages of 58 MB took 2.4 s longer than at none,
+	// and with 1 MiB 5.7 s.
 	Window int64
 
 	// DialTimeout bounds connecting and each TLS handshake. Default 30 s.
