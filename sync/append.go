@@ -154,8 +154,7 @@ func (a *appender) send(ctx context.Context, next *inFlight, items []item) error
 	}
 	out := make([]mailhaul.Outgoing, len(items))
 	for i, it := range items {
-		flags, _ := mailhaul.NormalizeFlags(it.msg.Flags)
-		out[i] = mailhaul.Outgoing{Flags: flags, InternalDate: it.msg.InternalDate, Body: it.body}
+		out[i] = mailhaul.Outgoing{Flags: it.msg.Flags, InternalDate: it.msg.InternalDate, Body: it.body}
 	}
 	var err error
 	next.receipt, err = a.w.Append(ctx, out)
@@ -211,10 +210,10 @@ func (a *appender) outcome(ctx context.Context, f *inFlight, outcomes []mailhaul
 	var open bool // something is in doubt, or stored in an unknown place
 	allStored := true
 	believed := a.plausible(outcomes)
+	records := make([]checkpoint.Record, 0, len(outcomes))
 	for i, o := range outcomes {
 		m := f.msgs[i]
-		_, dropped := mailhaul.NormalizeFlags(m.Flags)
-		j.res.FlagsDropped += dropped + o.Dropped
+		j.res.FlagsDropped += o.Dropped
 		if fp, risky := f.risky[m.UID]; risky && o.Delivery != mailhaul.NotStored {
 			j.checks[m.UID] = fp
 		}
@@ -226,18 +225,12 @@ func (a *appender) outcome(ctx context.Context, f *inFlight, outcomes []mailhaul
 				j.sent[m.UID] = f.sizes[i]
 				continue
 			}
-			rec := checkpoint.Record{Source: m.UID, Target: o.UID}
-			rec.Base, _ = mailhaul.NormalizeFlags(m.Flags)
+			rec := checkpoint.Record{Source: m.UID, Target: o.UID, Base: m.Flags}
 			if _, risky := f.risky[m.UID]; risky {
 				rec.State = checkpoint.Unread
 			}
-			if err := j.led.Put(ctx, rec); err != nil {
-				return stored, bytes, graver(err, failure)
-			}
-			stored++
+			records = append(records, rec)
 			bytes += f.sizes[i]
-			j.top, j.there = max(j.top, o.UID), j.there+1
-			a.advance(o.UID)
 		case mailhaul.NotStored:
 			allStored = false
 			failure = graver(failure, a.refused(m.UID, o.Err))
@@ -251,6 +244,14 @@ func (a *appender) outcome(ctx context.Context, f *inFlight, outcomes []mailhaul
 			}
 		}
 	}
+	if err := j.led.Put(ctx, records...); err != nil {
+		return 0, 0, graver(err, failure)
+	}
+	for _, rec := range records { // only what is recorded is explained
+		j.top, j.there = max(j.top, rec.Target), j.there+1
+		a.advance(rec.Target)
+	}
+	stored = len(records)
 	switch {
 	case !open:
 		j.led.End(f.intent)

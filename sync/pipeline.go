@@ -16,6 +16,11 @@ import (
 // for.
 const listAtOnce = 1000
 
+// fetchAhead is how many batches may be asked for and not be waited for yet. It
+// is the budget that bounds what they hold; this bounds how much of it one
+// mailbox takes.
+const fetchAhead = 4
+
 // pipeline moves the messages of todo. It returns those that the source lists
 // but did not deliver.
 //
@@ -25,7 +30,7 @@ const listAtOnce = 1000
 // of their own, where the order is not asked for.
 func (j *job) pipeline(ctx context.Context, w mailhaul.Writer, s mailhaul.Reader, todo mailhaul.UIDSet) (missing mailhaul.UIDSet, err error) {
 	g, ctx := errgroup.WithContext(ctx)
-	parcels := make(chan *parcel, 2)
+	parcels := make(chan *parcel, fetchAhead)
 	loads := make(chan *load, 1)
 	limits := batchLimits{messages: j.limit, bytes: j.r.cfg.BatchBytes, stream: j.r.cfg.StreamAbove, alone: slices.Clone(j.alone)}
 	var gone mailhaul.UIDSet
@@ -84,8 +89,8 @@ func (j *job) appendBeside(ctx, opening context.Context, loads <-chan *load) err
 }
 
 // fetch asks for the messages of todo in batches, as far ahead as the budget
-// and the channel allow. It runs beside the appenders and touches nothing that
-// they do. It returns the messages that are gone.
+// and the channel allow. It runs beside the appenders. It returns the messages
+// that are gone.
 func (j *job) fetch(ctx context.Context, s mailhaul.Reader, todo mailhaul.UIDSet, limits batchLimits, out chan<- *parcel) (gone mailhaul.UIDSet, err error) {
 	budget := j.r.cfg.Budget
 	for chunk := range todo.Chunks(listAtOnce) {
@@ -95,10 +100,18 @@ func (j *job) fetch(ctx context.Context, s mailhaul.Reader, todo mailhaul.UIDSet
 		}
 		var bytes int64
 		var there mailhaul.UIDSet
-		for _, m := range msgs {
+		dropped := 0
+		for i := range msgs {
+			m := &msgs[i]
 			there.Add(m.UID)
 			bytes += max(0, m.Size)
+			var n int
+			m.Flags, n = mailhaul.NormalizeFlags(m.Flags)
+			dropped += n
 		}
+		j.mu.Lock()
+		j.res.FlagsDropped += dropped
+		j.mu.Unlock()
 		gone = gone.Union(chunk.Minus(there))
 		j.r.meter.expect(0, bytes)
 		j.total.Add(bytes)
