@@ -653,7 +653,8 @@ func FuzzInflater(f *testing.F) {
 			t.Fatalf("%d octets of %d", len(got), len(packed))
 		}
 		want, werr := io.ReadAll(io.LimitReader(stdflate.NewReader(bytes.NewReader(packed)), int64(len(got))))
-		if !bytes.Equal(got, want) {
+		// How much is given out before an error is theirs to decide.
+		if !bytes.HasPrefix(got, want) && !bytes.HasPrefix(want, got) || (err == nil || werr == nil) && len(got) != len(want) {
 			t.Fatalf("%q (%v), not %q (%v)", got, err, want, werr)
 		}
 	})

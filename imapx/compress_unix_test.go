@@ -13,6 +13,7 @@ import (
 
 	"github.com/mailhaul/mailhaul"
 	"github.com/mailhaul/mailhaul/internal/corpus"
+	"github.com/mailhaul/mailhaul/internal/delayproxy"
 	"github.com/mailhaul/mailhaul/internal/testserver"
 )
 
@@ -123,4 +124,54 @@ func BenchmarkCompress(b *testing.B) {
 			_ = d.Flush()
 		}
 	})
+}
+
+// BenchmarkCompressedLine measures where compression begins to pay: a mailbox
+// that is fetched over lines of 10, 100 and 1000 Mbit/s.
+func BenchmarkCompressedLine(b *testing.B) {
+	srv := testserver.Dovecot(b, testserver.DovecotOptions{Store: "sdbox", Protocols: []string{"imap"}})
+	var boxes []corpus.Mailbox
+	octets := int64(0)
+	for _, box := range corpus.Default(300) {
+		var mails []corpus.Message
+		for _, m := range box.All() {
+			mails = append(mails, m)
+			octets += int64(len(m.Body()))
+		}
+		boxes = append(boxes, corpus.Of([]string{"all"}, mails...))
+	}
+	server := srv.Account(1).Server
+	require.NoError(b, corpus.Load(b.Context(), server, boxes))
+	for _, rate := range []int64{1_250_000, 12_500_000, 125_000_000} {
+		for _, mode := range []CompressMode{CompressNever, CompressAlways} {
+			b.Run(fmt.Sprintf("%dMbit/%v", rate*8/1e6, mode), func(b *testing.B) {
+				proxy := delayproxy.New(delayproxy.Options{RTT: 20 * time.Millisecond, Bandwidth: rate})
+				defer proxy.Close()
+				server := server
+				server.Dial = proxy.Dial(nil)
+				cl, err := New(Config{Server: server, Compress: mode})
+				require.NoError(b, err)
+				defer cl.Close()
+				listing, err := cl.List(b.Context())
+				require.NoError(b, err)
+				r, err := cl.OpenReader(b.Context(), *listing.Find([]string{"all"}))
+				require.NoError(b, err)
+				defer r.Close()
+				set, err := r.UIDs(b.Context())
+				require.NoError(b, err)
+				got := int64(0)
+				b.SetBytes(octets)
+				for b.Loop() {
+					seq, err := r.Fetch(b.Context(), set, false)
+					require.NoError(b, err)
+					for f, err := range seq {
+						require.NoError(b, err)
+						got += f.Body.Size()
+						f.Body.Release()
+					}
+				}
+				require.Equal(b, int64(b.N)*octets, got)
+			})
+		}
+	}
 }

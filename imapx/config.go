@@ -22,7 +22,7 @@ type Config struct {
 
 	// Compress says when connections are compressed (RFC 4978). Default
 	// CompressAuto: where the server is not on this machine. That is for lines
-	// that are slower than servers compress: Dovecot sends 29 MB of mail a
+	// that are slower than servers compress: Dovecot sends 30 MB of mail a
 	// second and connection then, of which 0.57 are on the wire. Where the line
 	// takes more than 16 MB a second for each connection, say CompressNever.
 	Compress CompressMode

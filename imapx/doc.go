@@ -83,6 +83,14 @@
 //   - Without either, each message costs a round trip, which is shared by the end
 //     of one and the beginning of the next; more connections help then.
 //
+// # Compression
+//
+// Where there is distance to the server and it offers COMPRESS=DEFLATE (RFC
+// 4978), connections are compressed; [Config].Compress says otherwise. It costs
+// no round trip and about 5 ns of processor time for an octet of mail. Limits
+// hold for what is decompressed; beyond them a server may make a hundred octets
+// of one, and a connection on which it makes more ends with Corrupt.
+//
 // # Errors
 //
 // Errors are *[mailhaul.Error]. What the words of a server mean is decided in
