@@ -6,11 +6,13 @@ import (
 	"io"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/mailhaul/mailhaul"
 	"github.com/mailhaul/mailhaul/imapx/internal/wire"
+	"github.com/mailhaul/mailhaul/internal/delayproxy"
 	"github.com/mailhaul/mailhaul/internal/imapserver"
 	"github.com/mailhaul/mailhaul/internal/testserver"
 )
@@ -201,4 +203,41 @@ func BenchmarkFetch(b *testing.B) {
 			})
 		}
 	})
+}
+
+// BenchmarkWithheldEnd measures what it is worth not to wait for the answer to
+// one MULTIAPPEND before the next is sent (docs/adr/0006): twenty batches, over
+// a distance, each way.
+func BenchmarkWithheldEnd(b *testing.B) {
+	srv := testserver.Dovecot(b, testserver.DovecotOptions{Store: "sdbox"}).Account(1).Server
+	for _, rtt := range []time.Duration{0, 20 * time.Millisecond, 100 * time.Millisecond} {
+		for _, withheld := range []bool{true, false} {
+			b.Run(fmt.Sprintf("%v/withheld=%v", rtt, withheld), func(b *testing.B) {
+				proxy := delayproxy.New(delayproxy.Options{RTT: rtt})
+				defer proxy.Close()
+				srv := srv
+				srv.Dial = proxy.Dial(nil)
+				cl, box := benchClient(b, srv, fmt.Sprint("end", rtt, withheld, time.Now().UnixNano()))
+				defer cl.Close()
+				w, err := cl.OpenWriter(b.Context(), box)
+				require.NoError(b, err)
+				defer w.Close()
+				w.(*Writer).c.quirks.cancels = withheld
+				text := benchText(10_000)
+				var receipts []mailhaul.Receipt
+				for b.Loop() {
+					for range 20 {
+						receipts = append(receipts, appendBatch(b, w, text))
+					}
+					require.NoError(b, w.Finish(b.Context()))
+				}
+				b.ReportMetric(float64(b.N*20*benchBatch)/b.Elapsed().Seconds(), "msgs/s")
+				for _, r := range receipts {
+					outcomes, err := r.Wait(b.Context())
+					require.NoError(b, err)
+					require.Len(b, outcomes, benchBatch)
+				}
+			})
+		}
+	}
 }
