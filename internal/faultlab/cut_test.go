@@ -5,6 +5,7 @@ package faultlab
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -52,8 +53,40 @@ var lateSetting = &setting{name: "stores late", part: 40, fill: (*cutRig).usual,
 	}
 }}
 
+// answers changes what the server says after its first two APPENDs, which it
+// has carried out.
+func answers(change func(tag string) imapserver.Action) func(h *imapserver.Hooks) {
+	return func(h *imapserver.Hooks) {
+		var n atomic.Int32
+		h.Response = func(_ *imapserver.Session, command, tag string, response []byte) imapserver.Action {
+			if command != "APPEND" || !strings.HasPrefix(string(response), tag+" OK") || n.Add(1) > 2 {
+				return imapserver.Action{}
+			}
+			return change(tag)
+		}
+	}
+}
+
 var settings = []*setting{
 	lateSetting,
+	{name: "stores and says NO", part: 8, fill: (*cutRig).usual, habit: answers(func(tag string) imapserver.Action {
+		return imapserver.Action{Replace: []byte(tag + " NO [SERVERBUG] Internal error\r\n")}
+	})},
+	{name: "stores and says BYE", part: 8, fill: (*cutRig).usual, habit: answers(func(string) imapserver.Action {
+		return imapserver.Action{Replace: []byte("* BYE going down\r\n"), End: imapserver.Close, After: imapserver.All}
+	})},
+	{name: "stores and says nothing", part: 8, fill: (*cutRig).usual, habit: answers(func(string) imapserver.Action {
+		return imapserver.Action{Drop: true, End: imapserver.Hang}
+	})},
+	{name: "closes without a greeting", part: 8, fill: (*cutRig).usual, habit: func(h *imapserver.Hooks) {
+		h.Accept = func(n int) error {
+			if n <= 2 {
+				return errors.New("too busy")
+			}
+			return nil
+		}
+	}},
+	{name: "short literals only", part: 8, fill: (*cutRig).usual, target: imapserver.Options{Caps: imapserver.With("LITERAL-")}},
 	{name: "all extensions", fill: (*cutRig).usual},
 	{name: "no extensions", fill: (*cutRig).usual, source: imapserver.Options{Caps: []string{}}, target: imapserver.Options{Caps: []string{}}},
 	{name: "mail is there already", fill: func(r *cutRig) {

@@ -33,16 +33,16 @@ type photographer struct {
 	checkpoint.Store
 	path string
 
-	mu     sync.Mutex // protects images
+	mu     sync.Mutex // protects images, and makes Commits one at a time
 	images [][]byte
 }
 
 func (p *photographer) Commit(ctx context.Context, ops []checkpoint.Op) error {
+	p.mu.Lock() // no other may write while the picture is taken
+	defer p.mu.Unlock()
 	if err := p.Store.Commit(ctx, ops); err != nil {
 		return err
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
 	image, err := os.ReadFile(p.path)
 	p.images = append(p.images, image)
 	return err
