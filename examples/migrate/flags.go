@@ -21,6 +21,7 @@ type options struct {
 	renames          *renames
 	state            string
 	connections      int
+	limits           limits
 	popSeen          bool
 	popExpire0       bool
 	dryRun           bool
@@ -56,6 +57,13 @@ func parse(args []string, env func(string) string) (*options, error) {
 	fs.Func("rename", "", collect(&renameArgs))
 	fs.StringVar(&opt.state, "state", "mailhaul.db", "")
 	fs.IntVar(&opt.connections, "connections", 4, "")
+	var rates rates
+	fs.StringVar(&rates.rate, "max-rate", "", "")
+	fs.StringVar(&rates.messages, "max-messages", "", "")
+	fs.StringVar(&rates.daily, "daily", "", "")
+	fs.StringVar(&rates.schedule, "schedule", "", "")
+	fs.StringVar(&rates.offPeak, "off-peak", "", "")
+	fs.StringVar(&rates.preset, "preset", "", "")
 	fs.BoolVar(&opt.popSeen, "pop3-seen", false, "")
 	fs.BoolVar(&opt.popExpire0, "pop3-allow-expire-0", false, "")
 	fs.BoolVar(&opt.dryRun, "dry-run", false, "")
@@ -91,11 +99,14 @@ func parse(args []string, env func(string) string) (*options, error) {
 			return nil, err
 		}
 	}
+	var err error
+	if opt.limits, err = rates.limits(); err != nil {
+		return nil, err
+	}
 	if !given["from"] {
 		opt.demo = true
 		return opt, nil
 	}
-	var err error
 	if opt.from, err = from.server(env, plaintext); err != nil {
 		return nil, err
 	}

@@ -62,6 +62,20 @@ Run:
   -state FILE                          remember here what was moved (default
                                        mailhaul.db); one file serves many accounts
   -connections N                       at most N to each server (default 4)
+  -max-rate 2MB/s                      read from the source, and write to the
+                                       target, no faster
+  -max-messages 10/s                   the same, of messages; also 600/min
+  -daily 2500MB                        no more than that in any 24 hours, on each
+                                       side
+  -off-peak "22:00-06:00 Europe/Berlin"
+                                       full speed then, a trickle at other times
+  -schedule FILE                       limits by day and hour; see docs/throttling.md
+  -preset NAME|none                    what the servers are known to allow. Without
+                                       it the hosts are looked up: a provider has its
+                                       own limits, an unknown host gets 2 to 4
+                                       connections, and this machine has no limits.
+                                       (A POP3 source is read over one connection,
+                                       as fast as the target takes the mail.)
   -dry-run                             print what would be done, and do nothing
   -verify                              move nothing: read all mail on both sides and
                                        say what differs, octet by octet

@@ -173,7 +173,7 @@ func dryRun(ctx context.Context, sys system, opt *options, store checkpoint.Stor
 
 // newSyncer connects the library's pieces. Nothing is opened yet.
 func newSyncer(sys system, opt *options, store checkpoint.Store, events mailsync.Events) (*mailsync.Syncer, func(), error) {
-	from, to, closeAccounts, err := newAccounts(sys, opt)
+	from, to, closeAccounts, err := newAccounts(sys, opt, events.Waiting)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -196,14 +196,23 @@ func newSyncer(sys system, opt *options, store checkpoint.Store, events mailsync
 }
 
 // newAccounts makes both sides. Nothing is opened yet.
-func newAccounts(sys system, opt *options) (from mailhaul.Source, to mailhaul.Target, closeAccounts func(), err error) {
+// waiting is told, at any time, why nothing happens.
+func newAccounts(sys system, opt *options, waiting func(mailsync.Waiting)) (from mailhaul.Source, to mailhaul.Target, closeAccounts func(), err error) {
 	logger := newLogger(sys, opt)
-	from, err = newSource(opt, logger.With("side", "from"))
+	reading, endReading, err := newThrottle(opt, "from", opt.from, waiting)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	writing, endWriting, err := newThrottle(opt, "to", opt.to, waiting)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	from, err = newSource(opt, reading, logger.With("side", "from"))
 	if err != nil {
 		return nil, nil, nil, err
 	}
 	to, err = imapx.New(imapx.Config{
-		Server: opt.to, Connections: opt.connections, Logger: logger.With("side", "to"),
+		Server: opt.to, Connections: opt.connections, Throttle: writing, Logger: logger.With("side", "to"),
 	})
 	if err != nil {
 		return nil, nil, nil, errors.Join(err, from.Close())
@@ -211,6 +220,8 @@ func newAccounts(sys system, opt *options) (from mailhaul.Source, to mailhaul.Ta
 	return from, to, func() {
 		_ = from.Close() // all that matters has been said and done
 		_ = to.Close()
+		endReading()
+		endWriting()
 	}, nil
 }
 
@@ -222,11 +233,11 @@ func newLogger(sys system, opt *options) *slog.Logger {
 }
 
 // newSource makes the side that mail comes from, over the protocol of its URL.
-func newSource(opt *options, logger *slog.Logger) (mailhaul.Source, error) {
+func newSource(opt *options, reading imapx.Throttle, logger *slog.Logger) (mailhaul.Source, error) {
 	if opt.from.Protocol == mailhaul.POP3 {
 		return pop3x.New(pop3x.Config{Server: opt.from, Seen: opt.popSeen, AllowExpire0: opt.popExpire0, Logger: logger})
 	}
-	return imapx.New(imapx.Config{Server: opt.from, Connections: opt.connections, Logger: logger})
+	return imapx.New(imapx.Config{Server: opt.from, Connections: opt.connections, Throttle: reading, Logger: logger})
 }
 
 // obey calls drain at the first signal and cancels the context at the second;

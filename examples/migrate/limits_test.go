@@ -1,0 +1,77 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/mailhaul/mailhaul/internal/imapserver"
+	"github.com/mailhaul/mailhaul/throttle"
+)
+
+func TestLimits(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "schedule")
+	require.NoError(t, os.WriteFile(file, []byte("mon-fri 08:00-18:00 UTC stop\n"), 0o600))
+	l, err := rates{rate: "2MB/s", messages: "600/min", daily: "2500MB", schedule: file}.limits()
+	require.NoError(t, err)
+	assert.Equal(t, throttle.Budget{Read: 2e6, Write: 2e6, Messages: 10, ReadDay: 2500e6, WriteDay: 2500e6}, l.budget)
+	require.Len(t, l.schedule, 1)
+	assert.True(t, l.schedule[0].Stop)
+	assert.True(t, l.any("localhost"))
+
+	l, err = rates{}.limits()
+	require.NoError(t, err)
+	assert.False(t, l.any("127.0.0.1"), "tests and benchmarks are not slowed down")
+	assert.True(t, l.any("mail.example.org"))
+
+	l, err = rates{preset: "none"}.limits()
+	require.NoError(t, err)
+	assert.False(t, l.any("imap.gmail.com"))
+	l, err = rates{preset: "gmail", offPeak: "22:00-06:00 UTC"}.limits()
+	require.NoError(t, err)
+	assert.Equal(t, 14, l.policy("127.0.0.1").Account.Connections)
+	assert.Len(t, l.schedule, 2)
+
+	const secret = "imaps://ada:secret@old.example.org"
+	for _, r := range []rates{
+		{rate: secret}, {messages: secret}, {daily: secret}, {schedule: secret}, {offPeak: secret}, {preset: secret},
+		{schedule: file, offPeak: "22:00-06:00 UTC"},
+	} {
+		_, err := r.limits()
+		require.Error(t, err, r)
+		assert.NotContains(t, err.Error(), "secret")
+	}
+}
+
+// TestMaxRate: the flag slows a run down, and says so to nobody but the clock.
+func TestMaxRate(t *testing.T) {
+	r := newRig(t, imapserver.Options{}, imapserver.Options{})
+	r.fill("INBOX", 30)
+	begun := time.Now()
+	r.run("-max-messages", "20/s", "-json").want(exitComplete).counts(map[string]int{"copied": 30})
+	assert.Greater(t, time.Since(begun), 1300*time.Millisecond)
+	begun = time.Now()
+	r.run("-json").want(exitComplete).counts(map[string]int{"copied": 0})
+	assert.Less(t, time.Since(begun), time.Second)
+}
+
+// TestHintIsShown: a run says that it waits, and for what.
+func TestHintIsShown(t *testing.T) {
+	told := false
+	hooks := imapserver.Hooks{Command: func(_ *imapserver.Session, command, _ string) *imapserver.Override {
+		if command == "UID FETCH" && !told {
+			told = true
+			return &imapserver.Override{Reply: "NO Request is throttled. Suggested Backoff Time: 2999 milliseconds"}
+		}
+		return nil
+	}}
+	r := newRig(t, imapserver.Options{Hooks: hooks}, imapserver.Options{})
+	r.fill("INBOX", 3)
+	out := r.run("-preset", "dovecot", "-connections", "1", "-json").want(exitComplete)
+	out.counts(map[string]int{"copied": 3})
+	require.Contains(t, out.stderr, "waiting 3s")
+}
