@@ -343,7 +343,9 @@ func TestStartTLSIsRequired(t *testing.T) {
 			s.send("", "* OK hello")
 			tag := s.expect("CAPABILITY")
 			next := tag[:len(tag)-1] + string(tag[len(tag)-1]+1)
-			s.send(tag, "* CAPABILITY IMAP4rev1 STARTTLS AUTH=PLAIN", "TAG OK done", next+" OK begin TLS")
+			// Before the end of the first command, so that the second cannot be
+			// under way already.
+			s.send(tag, "* CAPABILITY IMAP4rev1 STARTTLS AUTH=PLAIN", next+" OK begin TLS", "TAG OK done")
 			s.drain()
 		}, mailhaul.Corrupt, "answered a command"},
 		{"guessed tags", func(s *script) {
