@@ -89,7 +89,7 @@ var settings = []*setting{
 	{name: "short literals only", part: 8, fill: (*cutRig).usual, target: imapserver.Options{Caps: imapserver.With("LITERAL-")}},
 	{name: "all extensions", fill: (*cutRig).usual},
 	{name: "no extensions", fill: (*cutRig).usual, source: imapserver.Options{Caps: []string{}}, target: imapserver.Options{Caps: []string{}}},
-	{name: "mail is there already", fill: func(r *cutRig) {
+	{name: "mail is there already", part: 60, fill: func(r *cutRig) {
 		r.usual()
 		for _, m := range r.source.Mailbox("INBOX").Messages()[:2] {
 			m.UID = 0
