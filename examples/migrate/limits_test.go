@@ -75,3 +75,13 @@ func TestHintIsShown(t *testing.T) {
 	out.counts(map[string]int{"copied": 3})
 	require.Contains(t, out.stderr, "waiting 3s")
 }
+
+// TestManyFoldersFewConnections: folders that are moved side by side wait for
+// each other's connections, and none for ever.
+func TestManyFoldersFewConnections(t *testing.T) {
+	r := newRig(t, imapserver.Options{}, imapserver.Options{})
+	for _, name := range []string{"a", "b", "c", "d", "e", "f", "g", "h"} {
+		r.fill("INBOX."+name, 20)
+	}
+	r.run("-preset", "courier", "-connections", "8", "-json").want(exitComplete).counts(map[string]int{"copied": 160})
+}
