@@ -40,7 +40,8 @@ type Config struct {
 	Limits Limits
 
 	// Throttle is asked before the server is burdened, and told what the server
-	// makes of it. Default: none, which costs nothing.
+	// makes of it. Whatever sends a command may wait for leave then,
+	// Reader.Fetch too. Default: none, which costs nothing.
 	Throttle Throttle
 
 	// Logger is told what a server does wrong, and what came of a connection.

@@ -19,7 +19,8 @@
 //     its answers, down to a part of one connection's time.
 //   - A number of connections that was refused once is not tried again, and one
 //     less is used: that one is the user's.
-//   - Waiting ends with the context, and no goroutine outlives a call.
+//   - Waiting ends with the context. The only goroutines are those that ask for
+//     a connection back, for as long as that takes.
 //
 // By default the limits are those that are known of the host ([ForHost]).
 //
