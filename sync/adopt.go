@@ -3,69 +3,157 @@
 package sync
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
+	"iter"
+	"slices"
+	"strings"
 
 	"github.com/mailhaul/mailhaul"
 	"github.com/mailhaul/mailhaul/checkpoint"
 	"github.com/mailhaul/mailhaul/uidmap"
 )
 
+// maxCandidates is how many messages of each side are held in memory to be
+// matched with one another: some 3 MB. Where both sides have more, they go to
+// disk (adopt_disk.go).
+const maxCandidates = 10_000
+
+// adoption is the matching of source messages that are not recorded with
+// target messages that nobody accounts for.
+type adoption struct {
+	j              *job
+	source, target mailhaul.Reader
+	told           *told           // messages whose UIDs on the target are in doubt; may be nil
+	inDoubt        mailhaul.UIDSet // sources of batches whose answer is missing
+	adopted        mailhaul.UIDSet // sources of the pairs that were recorded
+}
+
 // adopt matches source messages that are not recorded with target messages
 // that nobody accounts for, and records the pairs. It returns the source's
 // side of them. What was told takes part in it, if there is any: messages whose
-// UIDs on the target are in doubt.
+// UIDs on the target are in doubt. With an error, what had been recognised by
+// then is recorded: the next pass has less to do.
+//
+// Its memory does not grow with either side, but for messages that have the
+// same key: all of these are held at once.
 func (j *job) adopt(ctx context.Context, s, t mailhaul.Reader, todo, unexplained mailhaul.UIDSet, told *told) (mailhaul.UIDSet, error) {
-	flags := make(map[mailhaul.UID][]mailhaul.Flag)
-	theirs, err := candidates(ctx, t, unexplained, nil)
-	if err != nil {
-		return nil, err
-	}
-	ours, err := candidates(ctx, s, todo, flags)
-	if err != nil {
-		return nil, err
-	}
-	match := uidmap.Match(ours, theirs)
-	pairs := match.Pairs()
-	if us, them := match.Undecided(); len(us) > 0 && len(them) > 0 {
-		theirDigests, err := digests(ctx, t, them)
-		if err != nil {
-			return nil, err
-		}
-		ourDigests, err := digests(ctx, s, us)
-		if err != nil {
-			return nil, err
-		}
-		pairs = append(pairs, match.Resolve(ourDigests, theirDigests)...)
-	}
-	var adopted, inDoubt mailhaul.UIDSet
+	a := &adoption{j: j, source: s, target: t, told: told}
 	for _, in := range j.led.Intents() {
-		inDoubt = inDoubt.Union(in.Sources)
+		a.inDoubt = a.inDoubt.Union(in.Sources)
 	}
-	for _, p := range pairs {
-		if rec, known, changed := told.confirm(p.Source, p.Target, p.Basis.Altered()); known {
-			if changed {
-				if rec.Altered && p.Basis.Altered() {
-					j.alter(p.Source, p.Target, fmt.Sprintf("the target holds it in another form (%v)", p.Basis))
+	var err error
+	if min(todo.Len(), unexplained.Len()) > j.r.cfg.maxCandidates {
+		err = a.onDisk(ctx, todo, unexplained)
+	} else {
+		err = a.inMemory(ctx, todo, unexplained)
+	}
+	return a.adopted, err
+}
+
+// inMemory lists the smaller side first: of the other, only messages that have
+// the key of one of these are held.
+func (a *adoption) inMemory(ctx context.Context, todo, unexplained mailhaul.UIDSet) error {
+	var ours, theirs side
+	var err error
+	if todo.Len() < unexplained.Len() {
+		if ours, err = sideOf(listing(ctx, a.source, todo, true), nil); err == nil {
+			theirs, err = sideOf(listing(ctx, a.target, unexplained, false), ours.keys())
+		}
+	} else {
+		if theirs, err = sideOf(listing(ctx, a.target, unexplained, false), nil); err == nil {
+			ours, err = sideOf(listing(ctx, a.source, todo, true), theirs.keys())
+		}
+	}
+	if err != nil {
+		return err
+	}
+	pairs, err := a.match(ctx, ours.candidates, theirs.candidates)
+	found := make([]foundPair, len(pairs))
+	for i, p := range pairs {
+		found[i] = foundPair{p, ours.flags[p.Source]}
+	}
+	return graver(err, a.record(ctx, found))
+}
+
+// match pairs messages, and reads bodies where listings do not decide. With an
+// error, it returns the pairs that listings decide.
+func (a *adoption) match(ctx context.Context, ours, theirs []uidmap.Candidate) ([]uidmap.Pair, error) {
+	match := uidmap.Match(ours, theirs)
+	us, them := match.Undecided()
+	if len(us) == 0 || len(them) == 0 {
+		return match.Pairs(), nil
+	}
+	theirDigests, err := digests(ctx, a.target, them)
+	if err != nil {
+		return match.Pairs(), err
+	}
+	ourDigests, err := digests(ctx, a.source, us)
+	if err != nil {
+		return match.Pairs(), err
+	}
+	return slices.Concat(match.Pairs(), match.Resolve(ourDigests, theirDigests)), nil
+}
+
+// foundPair is a pair, and the flags that the source has.
+type foundPair struct {
+	uidmap.Pair
+	flags []mailhaul.Flag
+}
+
+// recordAtOnce is how many records are staged together: each Put copies the
+// chunks that it touches.
+const recordAtOnce = 512
+
+// record stages pairs, which it sorts by the source's UIDs, and counts them.
+func (a *adoption) record(ctx context.Context, pairs []foundPair) error {
+	slices.SortFunc(pairs, func(p, q foundPair) int { return cmp.Compare(p.Source, q.Source) })
+	targets := make([]mailhaul.UID, 0, len(pairs))
+	defer func() {
+		set := mailhaul.UIDSetOf(targets...) // a set is slow to add to in any order
+		a.told.take(set)
+		a.j.recognised = a.j.recognised.Union(set)
+	}()
+	for some := range slices.Chunk(pairs, recordAtOnce) {
+		records := make([]checkpoint.Record, 0, len(some))
+		fresh := make([]foundPair, 0, len(some))
+		for _, p := range some {
+			rec, known, changed, err := a.told.confirm(ctx, p.Source, p.Target, p.Basis.Altered())
+			switch {
+			case err != nil:
+				return err
+			case !known:
+				records = append(records, a.recordOf(p))
+				fresh = append(fresh, p)
+			case changed:
+				if p.Basis.Altered() {
+					a.j.alterForm(p.Pair)
 				}
-				if err := j.led.Put(ctx, rec); err != nil {
-					return nil, err
-				}
+				records = append(records, rec)
 			}
-			continue
 		}
-		rec := checkpoint.Record{Source: p.Source, Target: p.Target, Base: flags[p.Source], Altered: p.Basis.Altered()}
-		if j.toReadBack(p, inDoubt) {
-			rec.State = checkpoint.Unread
+		if err := a.j.led.Put(ctx, records...); err != nil {
+			return err
 		}
-		if err := j.led.Put(ctx, rec); err != nil {
-			return nil, err
+		for _, p := range some {
+			targets = append(targets, p.Target)
 		}
-		adopted.Add(p.Source)
-		j.found(p)
+		for _, p := range fresh {
+			a.adopted.Add(p.Source)
+		}
+		a.j.found(fresh)
 	}
-	return adopted, nil
+	return nil
+}
+
+func (a *adoption) recordOf(p foundPair) checkpoint.Record {
+	rec := checkpoint.Record{Source: p.Source, Target: p.Target, Base: p.flags, Altered: p.Basis.Altered()}
+	if a.j.toReadBack(p.Pair, a.inDoubt) {
+		rec.State = checkpoint.Unread
+	}
+	return rec
 }
 
 // toReadBack reports whether the octets of a pair are still to be compared:
@@ -82,46 +170,164 @@ func (j *job) toReadBack(p uidmap.Pair, inDoubt mailhaul.UIDSet) bool {
 	return inDoubt.Contains(p.Source)
 }
 
-// found counts a message that was recognised: as copied, if this run sent it.
-func (j *job) found(p uidmap.Pair) {
-	if p.Basis.Altered() {
-		j.alter(p.Source, p.Target, fmt.Sprintf("the target holds it in another form (%v)", p.Basis))
-		delete(j.checks, p.Source)
+// found counts messages that were recognised: as copied, if this run sent them.
+func (j *job) found(pairs []foundPair) {
+	adopted, copied, bytes := 0, 0, int64(0)
+	for _, p := range pairs {
+		if p.Basis.Altered() {
+			j.alterForm(p.Pair)
+			delete(j.checks, p.Source)
+		}
+		if size, ours := j.sent[p.Source]; ours {
+			delete(j.sent, p.Source)
+			copied++
+			bytes += size
+		} else {
+			adopted++
+		}
 	}
-	size, ours := j.sent[p.Source]
-	if ours {
-		delete(j.sent, p.Source)
-		j.copied(1, size)
-		return
+	if copied > 0 {
+		j.copied(copied, bytes)
 	}
-	j.res.Adopted++
-	j.progress(1, 0)
+	if adopted > 0 {
+		j.res.Adopted += adopted
+		j.progress(adopted, 0)
+	}
 }
 
-// candidates describes the messages of a set for the matcher, and keeps their
-// flags in the map, if there is one.
-func candidates(ctx context.Context, r mailhaul.Reader, set mailhaul.UIDSet, flags map[mailhaul.UID][]mailhaul.Flag) ([]uidmap.Candidate, error) {
+// alterForm lists a pair whose octets differ.
+func (j *job) alterForm(p uidmap.Pair) {
+	j.alter(p.Source, p.Target, fmt.Sprintf("the target holds it in another form (%v)", p.Basis))
+}
+
+// listed is a message as a listing shows it.
+type listed struct {
+	uidmap.Candidate
+	flags []mailhaul.Flag // normalised; only if they were asked for
+}
+
+// listing yields what the matcher is to know of the messages of a set, each
+// once. After an error it ends.
+func listing(ctx context.Context, r mailhaul.Reader, set mailhaul.UIDSet, flags bool) iter.Seq2[listed, error] {
 	fields := mailhaul.FieldHeader | mailhaul.FieldSize | mailhaul.FieldDate
-	if flags != nil {
+	if flags {
 		fields |= mailhaul.FieldFlags
 	}
-	list := make([]uidmap.Candidate, 0, set.Len())
-	var seen mailhaul.UIDSet
-	for m, err := range r.Messages(ctx, set, fields, 0) {
-		if err != nil {
-			return nil, err
-		}
-		if !set.Contains(m.UID) || seen.Contains(m.UID) {
-			continue
-		}
-		seen.Add(m.UID)
-		key, hasID := uidmap.KeyOf(m.Header)
-		list = append(list, uidmap.Candidate{UID: m.UID, Key: key, HasID: hasID, Size: m.Size, Date: m.InternalDate})
-		if flags != nil {
-			flags[m.UID], _ = mailhaul.NormalizeFlags(m.Flags)
+	return func(yield func(listed, error) bool) {
+		var seen mailhaul.UIDSet
+		for m, err := range r.Messages(ctx, set, fields, 0) {
+			if err != nil {
+				yield(listed{}, err)
+				return
+			}
+			if !set.Contains(m.UID) || seen.Contains(m.UID) {
+				continue
+			}
+			seen.Add(m.UID)
+			var l listed
+			l.UID, l.Size, l.Date = m.UID, m.Size, m.InternalDate
+			l.Key, l.HasID = uidmap.KeyOf(m.Header)
+			if flags {
+				l.flags, _ = mailhaul.NormalizeFlags(m.Flags)
+			}
+			if !yield(l, nil) {
+				return
+			}
 		}
 	}
-	return list, nil
+}
+
+// side is the messages of one side that are held in memory.
+type side struct {
+	candidates []uidmap.Candidate
+	flags      map[mailhaul.UID][]mailhaul.Flag // of those that have any
+}
+
+// sideOf collects messages: all of them, or those that have one of the keys.
+func sideOf(messages iter.Seq2[listed, error], only map[uidmap.Key]bool) (side, error) {
+	s := side{flags: make(map[mailhaul.UID][]mailhaul.Flag)}
+	sets := make(flagSets)
+	for m, err := range messages {
+		if err != nil {
+			return s, err
+		}
+		if only != nil && !only[m.Key] {
+			continue
+		}
+		s.candidates = append(s.candidates, m.Candidate)
+		if len(m.flags) > 0 {
+			s.flags[m.UID] = sets.shared(m.flags)
+		}
+	}
+	return s, nil
+}
+
+func (s side) keys() map[uidmap.Key]bool {
+	keys := make(map[uidmap.Key]bool, len(s.candidates))
+	for i := range s.candidates {
+		keys[s.candidates[i].Key] = true
+	}
+	return keys
+}
+
+// flagSets lets messages with the same flags share them, by their text. A
+// server may send others with each message: it never holds more than
+// maxFlagSets.
+type flagSets map[string][]mailhaul.Flag
+
+const maxFlagSets = 1024
+
+// shared returns the flags that were first given for such flags. They are
+// normalised: none holds a blank.
+func (f flagSets) shared(flags []mailhaul.Flag) []mailhaul.Flag {
+	var room [128]byte
+	text := appendFlags(room[:0], flags)
+	if known, ok := f[string(text)]; ok {
+		return known
+	}
+	f.keep(string(text), flags)
+	return flags
+}
+
+// parse is the inverse of appendFlags.
+func (f flagSets) parse(text []byte) []mailhaul.Flag {
+	if len(text) == 0 {
+		return nil
+	}
+	if known, ok := f[string(text)]; ok {
+		return known
+	}
+	var flags []mailhaul.Flag
+	whole := string(text)
+	for flag := range strings.SplitSeq(whole, " ") {
+		flags = append(flags, mailhaul.Flag(flag))
+	}
+	f.keep(whole, flags)
+	return flags
+}
+
+func (f flagSets) keep(text string, flags []mailhaul.Flag) {
+	if len(f) >= maxFlagSets {
+		clear(f)
+	}
+	f[text] = flags
+}
+
+// appendFlags appends normalised flags, separated by blanks.
+func appendFlags(b []byte, flags []mailhaul.Flag) []byte {
+	for i, flag := range flags {
+		if i > 0 {
+			b = append(b, ' ')
+		}
+		b = append(b, flag...)
+	}
+	return b
+}
+
+// candidates describes the messages of a set for the matcher.
+func candidates(ctx context.Context, r mailhaul.Reader, set mailhaul.UIDSet) ([]uidmap.Candidate, error) {
+	s, err := sideOf(listing(ctx, r, set, false), nil)
+	return s.candidates, err
 }
 
 // digests reads the bodies of a set.

@@ -70,6 +70,8 @@ func (j *job) compare(ctx context.Context) (*comparison, error) {
 	}
 	if told == nil {
 		unexplained = unexplained.Minus(mapped)
+	} else {
+		unexplained = unexplained.Minus(j.recognised)
 	}
 	if wanted := c.todo.Union(told.sources(listing)); len(wanted) > 0 && len(unexplained) > 0 {
 		adopted, err := j.adopt(ctx, s, t, wanted, unexplained, told)
@@ -152,6 +154,7 @@ func (j *job) trust(ctx context.Context, source, target mailhaul.Status) (st che
 		if err := j.led.Reset(ctx); err != nil {
 			return st, 0, err
 		}
+		j.recognised = nil
 		st = checkpoint.MailboxState{}
 	}
 	if st.Target == "" {
@@ -181,19 +184,30 @@ func (j *job) noteRemovals(ctx context.Context, gone, listing mailhaul.UIDSet) e
 	if len(gone) == 0 {
 		return nil
 	}
+	// The target's user may have emptied the mailbox.
+	const atOnce = 4096
 	var removed []checkpoint.Record
+	var ours mailhaul.UIDSet
 	for rec, err := range j.led.Records(ctx, 0) {
 		if err != nil {
 			return err
 		}
-		if rec.Placed() && gone.Contains(rec.Target) {
-			rec.State = checkpoint.Removed
-			removed = append(removed, rec)
+		if !rec.Placed() || !gone.Contains(rec.Target) {
+			continue
 		}
-	}
-	var ours mailhaul.UIDSet
-	for _, rec := range removed {
+		rec.State = checkpoint.Removed
+		removed = append(removed, rec)
 		ours.Add(rec.Source)
+		if len(removed) < atOnce {
+			continue
+		}
+		if err := j.led.Put(ctx, removed...); err != nil {
+			return err
+		}
+		if err := j.led.Commit(ctx); err != nil {
+			return err
+		}
+		removed = removed[:0]
 	}
 	ours = ours.Intersect(listing).Intersect(j.skipped)
 	j.res.RemovedOnTarget += ours.Len()

@@ -89,6 +89,11 @@ type Config struct {
 	// Logger is told what an operator may want to read later. Nil is silent.
 	// No credential and no message content is ever logged.
 	Logger *slog.Logger
+
+	// What tests change: how many candidates of a side are held in memory, and
+	// where others go.
+	maxCandidates int
+	createTemp    func() (spillFile, error)
 }
 
 // applyDefaults returns a copy of c whose zero fields are filled in.
@@ -124,6 +129,12 @@ func (c Config) applyDefaults() Config {
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.maxCandidates == 0 {
+		c.maxCandidates = maxCandidates
+	}
+	if c.createTemp == nil {
+		c.createTemp = createTemp
 	}
 	return c
 }

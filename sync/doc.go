@@ -45,8 +45,10 @@
 //     servers are known to alter in silence is read back.
 //     (TestAlteredOctetsAreListed)
 //  7. Bounded. Message bodies in memory stay within Config.Budget, whatever the
-//     mailbox; a cancelled Run returns within 2 s.
-//     (TestLargeMessagesAreStreamed, TestCancelReturnsAtOnce)
+//     mailbox; what is to be recognised goes to a temporary file where both
+//     sides hold more than 10,000 such messages; a cancelled Run returns within
+//     2 s. (TestLargeMessagesAreStreamed, TestAdoptsTheSameFromDisk,
+//     TestCancelReturnsAtOnce)
 //  8. No secret in a log, an error or an event: the engine never sees one.
 //  9. A clean end means proof: a mailbox is complete when the recorded set
 //     equals what the source listed, less what vanished meanwhile; anything
@@ -57,7 +59,7 @@
 //
 // A mailbox is moved by a loop of passes. A pass compares both sides with the
 // ledger (compare.go): it notes what was removed, recognises what is on the
-// target and not in the ledger (adopt.go), decides about batches whose answer
+// target and not in the ledger (adopt.go, adopt_disk.go), decides about batches whose answer
 // is missing, and finds changed flags. Then it carries out what is left
 // (move.go): a fetching goroutine asks for batches ahead of one ordered
 // appender (append.go), which journals, appends and notes the outcomes. What

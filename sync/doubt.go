@@ -14,27 +14,28 @@ import (
 // told is what is recorded on the word of the target's server alone: messages
 // that it stored, and named UIDs for, since both sides were last compared.
 type told struct {
-	records map[mailhaul.UID]checkpoint.Record // by source UID; those that are confirmed are taken out
-	given   mailhaul.UIDSet                    // by the source's UIDs, all of them
-	taken   mailhaul.UIDSet                    // UIDs on the target that turned out to be copies
+	led       *checkpoint.MailboxLedger
+	given     mailhaul.UIDSet // by the source's UIDs, all of them
+	confirmed mailhaul.UIDSet // those of which the target holds a copy
+	taken     mailhaul.UIDSet // UIDs on the target that turned out to be copies
 }
 
 // doubt compares what was told with what is there. Where each explains the
-// other there is nothing to doubt, which is the rule: then it returns nil.
+// other there is nothing to doubt, which is the rule: then it returns nil. What
+// this run has recognised by content is beyond doubt.
 func (j *job) doubt(ctx context.Context, mapped, present mailhaul.UIDSet, explained mailhaul.UID) (*told, error) {
-	since := mailhaul.UIDSet{{First: max(explained, 1), Last: ^mailhaul.UID(0)}}
+	since := mailhaul.UIDSet{{First: max(explained, 1), Last: ^mailhaul.UID(0)}}.Minus(j.recognised)
 	claims := mapped.Intersect(since)
 	there := present.Intersect(since)
 	if len(claims) == 0 || len(claims.Minus(there)) == 0 && len(there.Minus(claims)) == 0 {
 		return nil, nil
 	}
-	t := &told{records: make(map[mailhaul.UID]checkpoint.Record)}
+	t := &told{led: j.led}
 	for rec, err := range j.led.Records(ctx, 0) {
 		if err != nil {
 			return nil, err
 		}
 		if rec.Placed() && claims.Contains(rec.Target) {
-			t.records[rec.Source] = rec
 			t.given.Add(rec.Source)
 		}
 	}
@@ -43,19 +44,25 @@ func (j *job) doubt(ctx context.Context, mapped, present mailhaul.UIDSet, explai
 
 // confirm takes note of a copy of a message that was told of, and returns the
 // record to be written; changed is false where the server had told the truth.
-func (t *told) confirm(source, target mailhaul.UID, altered bool) (rec checkpoint.Record, known, changed bool) {
-	if t == nil {
-		return rec, false, false
+func (t *told) confirm(ctx context.Context, source, target mailhaul.UID, altered bool) (rec checkpoint.Record, known, changed bool, err error) {
+	if t == nil || !t.given.Contains(source) {
+		return rec, false, false, nil
 	}
-	t.taken.Add(target)
-	rec, known = t.records[source]
-	if !known {
-		return rec, false, false
+	rec, known, err = t.led.Get(ctx, source)
+	if err != nil || !known {
+		return rec, false, false, err
 	}
-	delete(t.records, source)
+	t.confirmed.Add(source)
 	changed = rec.Target != target || altered && !rec.Altered
 	rec.Target, rec.Altered = target, rec.Altered || altered
-	return rec, true, changed
+	return rec, true, changed, nil
+}
+
+// take takes note of UIDs on the target that turned out to be copies.
+func (t *told) take(targets mailhaul.UIDSet) {
+	if t != nil {
+		t.taken = t.taken.Union(targets)
+	}
 }
 
 // withdraw decides about the messages that were told of and that nothing on
@@ -69,7 +76,14 @@ func (j *job) withdraw(ctx context.Context, t *told, listing, present mailhaul.U
 		next = present[len(present)-1].Last + 1
 	}
 	var wrong mailhaul.UIDSet
-	for source, rec := range t.records {
+	for source := range t.given.Minus(t.confirmed).All() {
+		rec, ok, err := j.led.Get(ctx, source)
+		if err != nil {
+			return nil, err
+		}
+		if !ok {
+			continue
+		}
 		there := present.Contains(rec.Target)
 		if there && t.taken.Contains(rec.Target) || !there && rec.Target >= next {
 			wrong.Add(source)

@@ -32,6 +32,8 @@ type job struct {
 	known   bool            // listing has been filled in
 	skipped mailhaul.UIDSet // those of them that an earlier run has moved
 
+	recognised mailhaul.UIDSet // UIDs on the target that this run has recorded by content
+
 	mu       stdsync.Mutex                // protects what follows, and res, from the appenders, of which there may be several
 	missing  mailhaul.UIDSet              // listed by the source but not delivered, in this pass
 	failed   mailhaul.UIDSet              // given up in this run

@@ -23,7 +23,7 @@ func (j *job) leaveOutHeldElsewhere(ctx context.Context, others []*job) error {
 	err := j.reading(ctx, j.source, func(s mailhaul.Reader) error {
 		todo, err := j.viewTodo(ctx, s)
 		if err == nil && len(todo) > 0 {
-			view, err = candidates(ctx, s, todo, nil)
+			view, err = candidates(ctx, s, todo)
 		}
 		return err
 	})
@@ -92,7 +92,7 @@ func (j *job) heldBy(ctx context.Context, view []uidmap.Candidate, other *job) (
 		if err != nil || len(all) == 0 {
 			return err
 		}
-		held, err := candidates(ctx, o, all, nil)
+		held, err := candidates(ctx, o, all)
 		if err != nil {
 			return err
 		}
