@@ -129,7 +129,7 @@ func (w *wire) Write(p []byte) (int, error) {
 
 func (w *wire) Read(p []byte) (int, error) {
 	for {
-		dead, deaf := w.state()
+		deaf, dead := w.state()
 		if dead != nil {
 			return 0, dead
 		}
@@ -144,7 +144,7 @@ func (w *wire) Read(p []byte) (int, error) {
 		if most > 0 {
 			n, err = w.Conn.Read(p[:most])
 		}
-		if dead, deaf = w.state(); dead != nil || deaf != nil { // it broke meanwhile
+		if deaf, dead = w.state(); dead != nil || deaf != nil { // it broke meanwhile
 			continue
 		}
 		if _, breaks := w.n.allow(toClient, n); breaks {
@@ -157,10 +157,10 @@ func (w *wire) Read(p []byte) (int, error) {
 	}
 }
 
-func (w *wire) state() (dead error, deaf *mempipe.Conn) {
+func (w *wire) state() (deaf *mempipe.Conn, dead error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.dead, w.deaf
+	return w.deaf, w.dead
 }
 
 // breakOff ends the connection. The error is what a Write says that is not done
