@@ -72,8 +72,9 @@ type crashLab struct {
 	broken func(*mailsync.Config) // makes the engine a broken one; nil: as it is
 	found  func(faults string)    // is told what is wrong; nil: the test fails
 
-	base *world
-	was  *memmail.Account // the source, as it has to stay
+	base   *world
+	needed int              // messages that are sent when nobody dies
+	was    *memmail.Account // the source, as it has to stay
 }
 
 // live runs a process of this laboratory's engine.
@@ -101,6 +102,7 @@ func (l *crashLab) run() {
 
 	w := l.base.clone()
 	first := l.live(w, nil)
+	l.needed = first.p.messages
 	l.judge(w, "without a death", first)
 	if l.t.Failed() {
 		return
@@ -162,12 +164,11 @@ func (l *crashLab) die(d death, again *death) int {
 		l.sc.meanwhile(w)
 		was = w.source.Clone()
 	}
-	sent, batch := first.p.messages, first.p.largest
+	sent := first.p.messages
 	if again != nil {
 		second := l.live(w, again)
 		what += fmt.Sprintf(", and again %v step %d (%s)", again.how, again.step, second.p.name(again.step))
 		sent += second.p.messages
-		batch = max(batch, second.p.largest)
 		l.twice.Add(1)
 	}
 	last := l.live(w, nil)
@@ -175,6 +176,11 @@ func (l *crashLab) die(d death, again *death) int {
 	l.was, was = was, l.was
 	l.judge(w, what, last)
 	l.was = was
+	// What was in flight is what was handed over at a death and did not arrive.
+	sent += last.p.messages
+	if again := sent - l.needed; again > w.lost-l.base.lost && l.sc.meanwhile == nil && l.p == plain {
+		l.fault("%s: %d messages were sent again, and %d were in flight", what, again, w.lost-l.base.lost)
+	}
 	return len(last.p.steps)
 }
 

@@ -156,7 +156,7 @@ func TestFileCutAfterEachPage(t *testing.T) {
 		}
 	}
 	reached(t, "files cut", &honest, share(600))
-	reached(t, "files of a disk that lies", &lying, share(200))
+	reached(t, "files of a disk that lies", &lying, share(150))
 }
 
 // record migrates an account, twice, and returns the images of the file.

@@ -68,8 +68,7 @@ type process struct {
 	steps []kind
 	dead  bool
 
-	commits, batches, messages int // what was handed over
-	largest                    int // batch
+	messages int // that were handed over
 }
 
 // name says what a step was.
@@ -100,14 +99,7 @@ func (p *process) step(k kind, messages int) (how manner, dies bool, err error) 
 	}
 	n := len(p.steps)
 	p.steps = append(p.steps, k)
-	switch k {
-	case commit:
-		p.commits++
-	case appendStep:
-		p.batches++
-		p.messages += messages
-		p.largest = max(p.largest, messages)
-	}
+	p.messages += messages
 	if p.plan == nil || p.plan.step != n {
 		return after, false, nil
 	}
@@ -279,7 +271,11 @@ func (w *mortalWriter) Append(ctx context.Context, batch []mailhaul.Outgoing) (m
 		release(batch)
 		return nothing(len(batch)), err
 	case !dies:
-		return w.Writer.Append(ctx, batch)
+		receipt, err := w.Writer.Append(ctx, batch)
+		if err != nil && w.p.alive() != nil { // another mailbox's step was the last
+			w.p.w.unsent(len(batch))
+		}
+		return receipt, err
 	}
 	dead := context.WithoutCancel(ctx) // the server does not know
 	switch how {
