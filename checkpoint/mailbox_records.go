@@ -3,6 +3,7 @@
 package checkpoint
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -177,14 +178,16 @@ func (m *MailboxLedger) Records(ctx context.Context, from mailhaul.UID) iter.Seq
 func (m *MailboxLedger) Sets(ctx context.Context) (sources, targets mailhaul.UIDSet, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	var unsorted []mailhaul.UID
-	ascending := true
+	var runs []mailhaul.UIDRange // targets in the order of their sources
 	err = m.walkAll(ctx, func(_ uint32, records []Record) bool {
 		for i := range records {
 			sources.Add(records[i].Source)
 			if t := records[i].Target; records[i].Placed() && t != 0 {
-				ascending = ascending && (len(unsorted) == 0 || unsorted[len(unsorted)-1] < t)
-				unsorted = append(unsorted, t)
+				if n := len(runs); n > 0 && runs[n-1].Last+1 == t {
+					runs[n-1].Last = t
+				} else {
+					runs = append(runs, mailhaul.UIDRange{First: t, Last: t})
+				}
 			}
 		}
 		return true
@@ -192,11 +195,10 @@ func (m *MailboxLedger) Sets(ctx context.Context) (sources, targets mailhaul.UID
 	if err != nil {
 		return nil, nil, err
 	}
-	if !ascending {
-		slices.Sort(unsorted)
-	}
-	for _, t := range unsorted {
-		targets.Add(t)
+	// A set is slow to add to in any other order.
+	slices.SortFunc(runs, func(a, b mailhaul.UIDRange) int { return cmp.Compare(a.First, b.First) })
+	for _, r := range runs {
+		targets.AddRange(r)
 	}
 	return sources, targets, nil
 }
