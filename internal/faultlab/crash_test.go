@@ -113,7 +113,7 @@ func (l *crashLab) run() {
 			deaths = append(deaths, death{i, how})
 		}
 	}
-	if raceEnabled || testing.Short() {
+	if l.found == nil && share(10) < 10 {
 		l.rnd.Shuffle(len(deaths), func(i, j int) { deaths[i], deaths[j] = deaths[j], deaths[i] })
 		deaths = deaths[:(len(deaths)+9)/10]
 	}
