@@ -1,3 +1,5 @@
+//go:build unix
+
 // Compare times mbsync and examples/migrate in turn between the same two
 // Dovecots, at several distances, and prints a table. scripts/compare-mbsync.sh
 // runs it.
