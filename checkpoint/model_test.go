@@ -71,7 +71,7 @@ var modelSeeds = flag.Int("checkpoint.seeds", 8, "lives that TestModel plays")
 func TestModel(t *testing.T) {
 	steps, seeds := 300, *modelSeeds
 	if testing.Short() {
-		seeds = min(seeds, 4)
+		seeds = min(seeds, 12)
 	}
 	var count counts
 	for seed := range seeds {
