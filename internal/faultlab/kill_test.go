@@ -171,7 +171,7 @@ func TestTargetKilledAtRandom(t *testing.T) {
 			if exit, ok := errors.AsType[*exec.ExitError](err); ok && exit.ExitCode() != 3 && exit.ExitCode() != 1 {
 				t.Errorf("exit status %d: %v", exit.ExitCode(), cmd.Stderr)
 			}
-		case <-time.After(4 * time.Minute): // a Dovecot that was killed may leave a lock that the next waits two minutes for
+		case <-time.After(4 * time.Minute): // the Dovecot after one that was killed was seen to hang for two: see docs/reliability.md
 			_ = cmd.Process.Kill()
 			<-ended
 			t.Errorf("the program hangs: %v", cmd.Stderr)
