@@ -11,6 +11,7 @@ import (
 type Message struct {
 	UID          UID
 	UIDL         UIDL      // POP3 sources only; where the server has none, a digest behind a blank
+	Order        uint32    // place in the maildrop, from 1, where a UIDL is known
 	Size         int64     // as the server lists it; a hint, never trusted
 	InternalDate time.Time // the zero Time where the server sent none
 	Flags        []Flag    // as the server sent them; see NormalizeFlags
@@ -82,8 +83,9 @@ type Outgoing struct {
 
 	// UID and UIDL ask for an identity of the message's own, where the Target
 	// can impose one. Zero values ask for none.
-	UID  UID
-	UIDL UIDL
+	UID   UID
+	UIDL  UIDL
+	Order uint32 // the message's place in the maildrop, from 1; 0 for none
 }
 
 // Delivery is what is known of a message that was handed to a Writer.

@@ -29,6 +29,7 @@ var (
 	_ mailhaul.AppendLimiter = (*Client)(nil)
 	_ mailhaul.SettleTimer   = (*Client)(nil)
 	_ mailhaul.Meter         = (*Client)(nil)
+	_ mailhaul.Unselecter    = (*Client)(nil)
 	_ mailhaul.Reader        = (*Reader)(nil)
 	_ mailhaul.Writer        = (*Writer)(nil)
 )
@@ -174,14 +175,7 @@ func (cl *Client) OpenWriter(ctx context.Context, m mailhaul.Mailbox) (mailhaul.
 }
 
 func (cl *Client) openWriter(ctx context.Context, c *conn, m mailhaul.Mailbox) (*Writer, error) {
-	// Identity drivers change the mailbox behind IMAP's back, which a session
-	// that has it selected would get in the way of.
-	for _, other := range cl.pool.takeSelected(m.Wire) {
-		if !other.unselect(ctx) {
-			other.fail(other.fault(opUnselect, mailhaul.Transient, mailhaul.ScopeConnection, mailhaul.ErrClosed))
-		}
-		cl.pool.park(other)
-	}
+	cl.unselect(ctx, m)
 	limit, err := c.appendLimit(ctx, m.Wire)
 	if err != nil {
 		return nil, err
@@ -195,6 +189,25 @@ func (cl *Client) openWriter(ctx context.Context, c *conn, m mailhaul.Mailbox) (
 		return nil, err
 	}
 	return newWriter(cl, c, m, o, way, limit), nil
+}
+
+// Unselect implements [mailhaul.Unselecter]. A connection that cannot leave the
+// mailbox otherwise is closed.
+func (cl *Client) Unselect(ctx context.Context, m mailhaul.Mailbox) error {
+	cl.unselect(ctx, m)
+	return ctx.Err()
+}
+
+// unselect makes idle connections leave a mailbox: identity drivers change it
+// behind IMAP's back, which a session that has it selected would get in the way
+// of.
+func (cl *Client) unselect(ctx context.Context, m mailhaul.Mailbox) {
+	for _, other := range cl.pool.takeSelected(m.Wire) {
+		if !other.unselect(ctx) {
+			other.fail(other.fault(opUnselect, mailhaul.Transient, mailhaul.ScopeConnection, mailhaul.ErrClosed))
+		}
+		cl.pool.park(other)
+	}
 }
 
 // fact is something that was found out about the server, for all connections.
