@@ -75,7 +75,7 @@ func TestOpenRefuses(t *testing.T) {
 
 	newer := filepath.Join(dir, "newer.db")
 	require.NoError(t, newerStore(t, openBolt(t, newer)).Close())
-	err = wantRefusal(t, newer, "it was written by a newer mailhaul (format 7, this one reads up to 1); use that version or another -state file")
+	err = wantRefusal(t, newer, "it was written by a newer mailhaul (format 7, this one reads up to 2); use that version or another -state file")
 	assert.ErrorIs(t, err, checkpoint.ErrNewerFormat)
 
 	entries, err := filepath.Glob(filepath.Join(dir, ".*"))

@@ -136,7 +136,7 @@ func (c *checker) beginMailbox(key []byte) {
 		c.account, c.names = account, make(map[string]uint32)
 	}
 	c.mailbox = append([]byte{}, key[:mailboxKeySize]...)
-	c.head, c.totals, c.records = head{shape: shape{bits: narrowBits}}, totals{}, 0
+	c.head, c.totals, c.records = head{shape: freshShape}, totals{}, 0
 	c.dict = newDictionary(nil)
 	c.targets = make(map[mailhaul.UID]mailhaul.UID)
 }
@@ -174,7 +174,7 @@ func (c *checker) chunkEntry(key, body []byte, sum uint32) error {
 		c.found(fmt.Errorf("key %x: records of a mailbox that is not there", key))
 	}
 	c.totals = c.totals.add(sum)
-	records, err := decodeChunk(chunkIndex(key), c.head.shape.bits, body, c.dict)
+	records, err := decodeChunk(chunkIndex(key), c.head.shape.bits, c.head.shape.origins, body, c.dict)
 	if err != nil {
 		return err
 	}

@@ -77,7 +77,9 @@
 //
 // # Format
 //
-// Version 1. A file is a bbolt database with the bucket "mailhaul checkpoint".
+// Version 2, which adds to version 1 which messages were adopted, messages that
+// are gone from the source, and MAILBOXIDs; a file of version 1 is read, and
+// becomes one of version 2 with the first commit. A file is a bbolt database with the bucket "mailhaul checkpoint".
 // Numbers in keys are fixed and big-endian, in values varints; strings have
 // their length before them; the last four octets of each value are its
 // checksum, little-endian.

@@ -14,7 +14,8 @@ import (
 )
 
 // formatVersion is what this package writes; it reads all versions up to it.
-const formatVersion = 1
+// Version 1 does not say which messages were adopted.
+const formatVersion = 2
 
 // formatMagic begins the format key's value. It, the version behind it and the
 // checksum are the same in all versions, so that an older program can tell.
@@ -25,30 +26,30 @@ func formatOp() Op {
 	return Op{formatKey, value}
 }
 
-// readFormat reports whether the Store has a format key. It returns an error
-// where this package cannot read what the Store holds.
-func readFormat(ctx context.Context, s Store) (known bool, err error) {
+// readFormat returns the version of the Store's format, 0 where it has no format
+// key. It returns an error where this package cannot read what the Store holds.
+func readFormat(ctx context.Context, s Store) (version uint64, err error) {
 	value, err := s.Get(ctx, formatKey)
 	if errors.Is(err, ErrNotFound) {
-		return false, nil
+		return 0, nil
 	}
 	if err != nil {
-		return false, err
+		return 0, err
 	}
 	body, _, err := unseal(formatKey, value)
 	if err != nil {
-		return false, damaged(s, "the format", err)
+		return 0, damaged(s, "the format", err)
 	}
 	rest, ok := bytes.CutPrefix(body, []byte(formatMagic))
 	in := decoder{b: rest}
-	version := in.uvarint(math.MaxUint64)
+	version = in.uvarint(math.MaxUint64)
 	if !ok || in.err != nil || version == 0 {
-		return false, fault("open "+location(s), mailhaul.Permanent, fmt.Errorf("it is %w", ErrNotCheckpoint), hintOther)
+		return 0, fault("open "+location(s), mailhaul.Permanent, fmt.Errorf("it is %w", ErrNotCheckpoint), hintOther)
 	}
 	if version > formatVersion {
-		return false, fault("open "+location(s), mailhaul.Permanent,
+		return 0, fault("open "+location(s), mailhaul.Permanent,
 			fmt.Errorf("it was %w (format %d, this one reads up to %d)", ErrNewerFormat, version, formatVersion),
 			"use that version or another -state file")
 	}
-	return true, nil
+	return version, nil
 }

@@ -25,7 +25,7 @@ func chunkSeeds() map[uint32][]Record {
 		dense = append(dense, Record{Source: 1280 + i, Target: 77 + i})
 		flagged = append(flagged, Record{Source: 1408 + i, Target: 205 + i, Base: fuzzKeywords[i%3 : i%5+3], Altered: i == 9})
 		if i%3 > 0 {
-			wild = append(wild, Record{Source: math.MaxUint32 - chunkSize + 1 + i, Target: mailhaul.UID(r.Uint32()), State: RecordState(i) % recordStates, Base: fuzzKeywords[:i%7]})
+			wild = append(wild, Record{Source: math.MaxUint32 - chunkSize + 1 + i, Target: mailhaul.UID(r.Uint32()), State: RecordState(i) % recordStates, Base: fuzzKeywords[:i%7], Adopted: i%5 == 1})
 		}
 	}
 	return map[uint32][]Record{
@@ -43,14 +43,15 @@ func FuzzChunk(f *testing.F) {
 		f.Fatal("no seeds")
 	}
 	for index, records := range seeds {
-		f.Add(index, uint(narrowBits), encodeChunk(index, narrowBits, records, newDictionary(fuzzKeywords)))
+		f.Add(index, uint(narrowBits), true, encodeChunk(index, narrowBits, true, records, newDictionary(fuzzKeywords)))
+		f.Add(index, uint(narrowBits), false, encodeChunk(index, narrowBits, false, records, newDictionary(fuzzKeywords)))
 	}
-	f.Add(uint32(1), uint(wideBits), encodeChunk(1, wideBits, []Record{{Source: 1 << wideBits}, {Source: 2<<wideBits - 1}}, newDictionary(nil)))
-	f.Fuzz(func(t *testing.T, index uint32, bits uint, body []byte) {
+	f.Add(uint32(1), uint(wideBits), true, encodeChunk(1, wideBits, true, []Record{{Source: 1 << wideBits}, {Source: 2<<wideBits - 1}}, newDictionary(nil)))
+	f.Fuzz(func(t *testing.T, index uint32, bits uint, origins bool, body []byte) {
 		bits = narrowBits + bits%(wideBits-narrowBits+1)
 		index %= math.MaxUint32>>bits + 1
 		dict := newDictionary(fuzzKeywords)
-		records, err := decodeChunk(index, bits, body, dict)
+		records, err := decodeChunk(index, bits, origins, body, dict)
 		if err != nil {
 			return
 		}
@@ -59,7 +60,7 @@ func FuzzChunk(f *testing.F) {
 				t.Fatalf("record %d is %v", i, r)
 			}
 		}
-		again, err := decodeChunk(index, bits, encodeChunk(index, bits, records, dict), dict)
+		again, err := decodeChunk(index, bits, origins, encodeChunk(index, bits, origins, records, dict), dict)
 		if err != nil || !reflect.DeepEqual(records, again) {
 			t.Fatalf("%v, then %v, %v", records, again, err)
 		}
@@ -68,7 +69,8 @@ func FuzzChunk(f *testing.F) {
 
 func headSeeds() []head {
 	return []head{
-		{shape: shape{bits: narrowBits}},
+		{shape: shape{bits: narrowBits}}, // of format 1
+		{shape: freshShape, state: MailboxState{Departed: true, TargetID: "F2212ea87-6097-4256-9d51-71338625"}},
 		{
 			wire: "INBOX",
 			state: MailboxState{
@@ -82,7 +84,7 @@ func headSeeds() []head {
 				{ID: 9, At: time.Time{}.UTC()},
 			},
 			chunks: totals{3, math.MaxUint32},
-			shape:  shape{wideBits, true, 5},
+			shape:  shape{wideBits, true, 5, true},
 		},
 	}
 }
@@ -114,13 +116,13 @@ func TestSeedsRoundTrip(t *testing.T) {
 			records[i].Base = sortFlags(append([]mailhaul.Flag(nil), records[i].Base...))
 		}
 		dict := newDictionary(nil)
-		body := encodeChunk(index, narrowBits, records, dict)
-		got, err := decodeChunk(index, narrowBits, body, newDictionary(dict.keywords()))
+		body := encodeChunk(index, narrowBits, true, records, dict)
+		got, err := decodeChunk(index, narrowBits, true, body, newDictionary(dict.keywords()))
 		if err != nil || !reflect.DeepEqual(got, records) {
 			t.Errorf("chunk %d: %v, %v, want %v", index, got, err, records)
 		}
 		for n := range body { // cut short anywhere
-			got, err := decodeChunk(index, narrowBits, body[:n], newDictionary(dict.keywords()))
+			got, err := decodeChunk(index, narrowBits, true, body[:n], newDictionary(dict.keywords()))
 			if err == nil && len(got) >= len(records) {
 				t.Errorf("chunk %d of %d octets: %v", index, n, got)
 			}

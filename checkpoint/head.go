@@ -28,7 +28,14 @@ type shape struct {
 	bits     uint   // see narrowBits
 	narrowed bool   // they were wider once, and are not to be again
 	records  uint32 // their number
+
+	// origins is set where chunks say which messages were adopted, by saying
+	// nothing if none was. Those of format 1 say nothing in any case.
+	origins bool
 }
+
+// freshShape is the shape of a mailbox without records.
+var freshShape = shape{bits: narrowBits, origins: true}
 
 // totals proves that no chunk is lost, or older than it should be: a damaged
 // page of a database can hide entries whose own checksums would be right.
@@ -43,7 +50,10 @@ func (t totals) remove(sum uint32) totals { return totals{t.chunks - 1, t.sum - 
 const (
 	headComplete = 1 << iota // bits of the head's first octet
 	headNarrowed
-	headBits = headComplete | headNarrowed
+	headOrigins // from here on: since format 2
+	headDeparted
+	headIDs  // the MAILBOXIDs come last
+	headBits = headComplete | headNarrowed | headOrigins | headDeparted | headIDs
 )
 
 const intentStored = 1
@@ -56,6 +66,16 @@ func (h *head) encode() []byte {
 	}
 	if h.shape.narrowed {
 		bits |= headNarrowed
+	}
+	if h.shape.origins {
+		bits |= headOrigins
+	}
+	if h.state.Departed {
+		bits |= headDeparted
+	}
+	identified := h.state.SourceID != "" || h.state.TargetID != ""
+	if identified {
+		bits |= headIDs
 	}
 	b = append(b, bits)
 	b = appendString(b, h.wire)
@@ -78,6 +98,10 @@ func (h *head) encode() []byte {
 	for i := range h.intents {
 		b = appendIntent(b, &h.intents[i])
 	}
+	if identified {
+		b = appendString(b, h.state.SourceID)
+		b = appendString(b, h.state.TargetID)
+	}
 	return b
 }
 
@@ -88,6 +112,8 @@ func decodeHead(body []byte) (head, error) {
 	}
 	h.state.Complete = body[0]&headComplete != 0
 	h.shape.narrowed = body[0]&headNarrowed != 0
+	h.shape.origins = body[0]&headOrigins != 0
+	h.state.Departed = body[0]&headDeparted != 0
 	in := decoder{b: body[1:]}
 	h.wire = in.string()
 	h.state.Target = in.string()
@@ -122,6 +148,12 @@ func decodeHead(body []byte) (head, error) {
 			return h, errors.New("the intents of a mailbox are out of order")
 		}
 		h.intents = append(h.intents, i)
+	}
+	if body[0]&headIDs != 0 {
+		h.state.SourceID, h.state.TargetID = in.string(), in.string()
+		if in.err == nil && h.state.SourceID == "" && h.state.TargetID == "" {
+			return h, errors.New("the state of a mailbox announces what it does not hold")
+		}
 	}
 	if in.err == nil && len(in.b) > 0 {
 		in.fail(errors.New("the state of a mailbox is longer than it should be"))

@@ -58,6 +58,7 @@ type Ledger struct {
 	lastID  uint32
 	open    map[string]*MailboxLedger
 	unnamed bool // the format and account keys are not known to be in the store
+	older   bool // the store says that it has an earlier format
 }
 
 // OpenLedger returns the Ledger of a pair, an empty one where the Store knows
@@ -96,8 +97,9 @@ func OpenLedger(ctx context.Context, s Store, p Pair) (*Ledger, error) {
 // checkFormat returns an error where the Store holds what this package cannot
 // read.
 func (l *Ledger) checkFormat(ctx context.Context) error {
-	known, err := readFormat(ctx, l.store)
-	if err != nil || known {
+	version, err := readFormat(ctx, l.store)
+	if err != nil || version > 0 {
+		l.older = version < formatVersion
 		return err
 	}
 	for _, err := range l.store.Scan(ctx, nil, nil) {
@@ -105,7 +107,7 @@ func (l *Ledger) checkFormat(ctx context.Context) error {
 			return err
 		}
 		// Unless another Ledger's first Commit came between.
-		if known, err = readFormat(ctx, l.store); err != nil || known {
+		if version, err = readFormat(ctx, l.store); err != nil || version > 0 {
 			return err
 		}
 		return fault("open "+location(l.store), mailhaul.Corrupt,
@@ -207,12 +209,55 @@ func (l *Ledger) Mailboxes(ctx context.Context) ([]string, error) {
 	return names, nil
 }
 
+// Rename makes what is remembered of one source mailbox that of another: its
+// name has changed. It is durable when Rename returns nil. Nothing may be known
+// of the new name; MailboxLedgers of the old one are not to be used any more.
+func (l *Ledger) Rename(ctx context.Context, from, to string) error {
+	m, err := l.Mailbox(ctx, from)
+	if err != nil || from == to {
+		return err
+	}
+	if err := m.Commit(ctx); err != nil { // the old name's
+		return err
+	}
+	l.mu.Lock()
+	if _, taken := l.ids[to]; taken {
+		l.mu.Unlock()
+		return fmt.Errorf("rename mailbox %q to %q: there is one of that name", from, to)
+	}
+	l.ids[to] = l.ids[from]
+	l.open[to] = m
+	delete(l.ids, from)
+	delete(l.open, from)
+	l.mu.Unlock()
+	m.mu.Lock()
+	m.wire = to
+	m.staged()
+	m.mu.Unlock()
+	if err := m.Commit(ctx); err != nil {
+		m.mu.Lock()
+		m.wire = from
+		m.mu.Unlock()
+		l.mu.Lock()
+		l.ids[from] = l.ids[to]
+		l.open[from] = m
+		delete(l.ids, to)
+		delete(l.open, to)
+		l.mu.Unlock()
+		return err
+	}
+	return nil
+}
+
 // nameOps returns the operations that make the account known, none where it
 // is.
 func (l *Ledger) nameOps() []Op {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if !l.unnamed {
+		if l.older {
+			return []Op{formatOp()}
+		}
 		return nil
 	}
 	key := accountKey(l.account)
@@ -224,5 +269,5 @@ func (l *Ledger) nameOps() []Op {
 func (l *Ledger) named() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.unnamed = false
+	l.unnamed, l.older = false, false
 }

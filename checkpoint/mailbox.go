@@ -71,7 +71,7 @@ func newMailboxLedger(l *Ledger, wire string) *MailboxLedger {
 		committing: make(chan struct{}, 1),
 		dict:       newDictionary(nil),
 		chunks:     make(map[uint32]*chunk),
-		shape:      shape{bits: narrowBits},
+		shape:      freshShape,
 	}
 }
 
@@ -120,7 +120,8 @@ func (m *MailboxLedger) SetState(s MailboxState) {
 
 func equalStates(a, b MailboxState) bool {
 	return a.Target == b.Target && a.SourceValidity == b.SourceValidity && a.TargetValidity == b.TargetValidity &&
-		a.Explained == b.Explained && a.Complete == b.Complete &&
+		a.Explained == b.Explained && a.Complete == b.Complete && a.Departed == b.Departed &&
+		a.SourceID == b.SourceID && a.TargetID == b.TargetID &&
 		equalStatus(a.SourceStatus, b.SourceStatus) && equalStatus(a.TargetStatus, b.TargetStatus)
 }
 

@@ -99,7 +99,7 @@ func (m *MailboxLedger) prepare(ctx context.Context) (*prepared, error) {
 		op := Op{Key: chunkKey(m.key, index)}
 		if len(c.records) > 0 {
 			w.stored = true
-			op.Value, w.sum = seal(op.Key, encodeChunk(index, m.shape.bits, c.records, m.dict))
+			op.Value, w.sum = seal(op.Key, encodeChunk(index, m.shape.bits, m.shape.origins, c.records, m.dict))
 			p.totals = p.totals.add(w.sum)
 		}
 		p.chunks[index] = w
@@ -116,7 +116,7 @@ func (m *MailboxLedger) prepare(ctx context.Context) (*prepared, error) {
 		lastIntent: m.lastIntent,
 		intents:    m.intents,
 		chunks:     p.totals,
-		shape:      shape{m.shape.bits, m.shape.narrowed, p.records},
+		shape:      shape{m.shape.bits, m.shape.narrowed, p.records, m.shape.origins},
 	}
 	value, _ := seal(m.key, h.encode())
 	p.ops = append(p.ops, Op{m.key, value})

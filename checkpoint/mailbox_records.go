@@ -218,7 +218,7 @@ func (m *MailboxLedger) Reset(ctx context.Context) error {
 	m.state = MailboxState{}
 	m.intents = nil
 	m.dict = newDictionary(nil)
-	m.wipe(shape{bits: narrowBits})
+	m.wipe(freshShape)
 	return nil
 }
 
@@ -247,7 +247,7 @@ func findRecord(records []Record, source mailhaul.UID) (int, bool) {
 }
 
 func equalRecords(a, b Record) bool {
-	return a.Source == b.Source && a.Target == b.Target && a.State == b.State && a.Altered == b.Altered && slices.Equal(a.Base, b.Base)
+	return a.Source == b.Source && a.Target == b.Target && a.State == b.State && a.Altered == b.Altered && a.Adopted == b.Adopted && slices.Equal(a.Base, b.Base)
 }
 
 // stage says that a chunk has been changed. mu is held.
@@ -318,7 +318,7 @@ func (m *MailboxLedger) decode(key, value []byte) ([]Record, uint32, error) {
 	body, sum, err := unseal(key, value)
 	if err == nil {
 		var records []Record
-		if records, err = decodeChunk(chunkIndex(key), m.shape.bits, body, m.dict); err == nil {
+		if records, err = decodeChunk(chunkIndex(key), m.shape.bits, m.shape.origins, body, m.dict); err == nil {
 			return records, sum, nil
 		}
 	}

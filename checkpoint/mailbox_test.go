@@ -56,7 +56,11 @@ func records(t testing.TB, m *checkpoint.MailboxLedger, from mailhaul.UID) []str
 }
 
 func show(r checkpoint.Record) string {
-	return fmt.Sprintf("%d>%d %d %q %t", r.Source, r.Target, r.State, r.Base, r.Altered)
+	text := fmt.Sprintf("%d>%d %d %q %t", r.Source, r.Target, r.State, r.Base, r.Altered)
+	if r.Adopted {
+		text += " adopted"
+	}
+	return text
 }
 
 func flags(f ...mailhaul.Flag) []mailhaul.Flag { return f }
@@ -609,7 +613,7 @@ func TestEveryBitCounts(t *testing.T) {
 func TestNewerFormat(t *testing.T) {
 	_, err := checkpoint.OpenLedger(ctx, newerStore(t, checkpoint.NewMemory()), pair("anna"))
 	require.ErrorIs(t, err, checkpoint.ErrNewerFormat)
-	assert.EqualError(t, err, "open checkpoint: it was written by a newer mailhaul (format 7, this one reads up to 1); use that version or another -state file")
+	assert.EqualError(t, err, "open checkpoint: it was written by a newer mailhaul (format 7, this one reads up to 2); use that version or another -state file")
 	assert.Equal(t, mailhaul.Permanent, mailhaul.KindOf(err))
 }
 

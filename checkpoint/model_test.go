@@ -139,7 +139,7 @@ func runModel(t *testing.T, r *rand.Rand, steps int, sparse bool, count *counts)
 			u := uid()
 			for range 1 + r.IntN(100) {
 				next += mailhaul.UID(1 + r.IntN(8)/7*r.IntN(1000))
-				rec := checkpoint.Record{Source: u, Target: next, Altered: r.IntN(20) == 0}
+				rec := checkpoint.Record{Source: u, Target: next, Altered: r.IntN(20) == 0, Adopted: r.IntN(15) == 0}
 				if r.IntN(20) == 0 {
 					rec.State, rec.Target = checkpoint.Removed, uid()
 				} else if r.IntN(10) == 0 {
@@ -175,7 +175,7 @@ func runModel(t *testing.T, r *rand.Rand, steps int, sparse bool, count *counts)
 			require.NoError(t, m.Forget(ctx, set))
 			maps.DeleteFunc(now.records, func(u mailhaul.UID, _ string) bool { return set.Contains(u) })
 		case 2:
-			now.state = checkpoint.MailboxState{Target: fmt.Sprint("t", r.IntN(3)), Explained: uid(), Complete: r.IntN(2) == 0, SourceStatus: mailhaul.Status{Messages: 7}}
+			now.state = checkpoint.MailboxState{Target: fmt.Sprint("t", r.IntN(3)), Explained: uid(), Complete: r.IntN(2) == 0, Departed: r.IntN(3) == 0, SourceID: []string{"", "F1"}[r.IntN(2)], SourceStatus: mailhaul.Status{Messages: 7}}
 			m.SetState(now.state)
 		case 3:
 			i := checkpoint.Intent{Watermark: uid(), Sources: mailhaul.UIDSetOf(uid(), uid())}

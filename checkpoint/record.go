@@ -29,6 +29,14 @@ type MailboxState struct {
 
 	// Complete is set where the last pass ended with nothing left to do.
 	Complete bool
+
+	// Departed is set where messages with a copy on the target were found to be
+	// gone from the source, and nothing was made of it yet.
+	Departed bool
+
+	// SourceID and TargetID are the mailboxes' MAILBOXIDs (RFC 8474), empty
+	// where the server has none.
+	SourceID, TargetID string
 }
 
 // RecordState is what became of a message after it was moved.
@@ -37,7 +45,9 @@ type RecordState uint8
 const (
 	// Mapped: the message is on the target, at Record.Target.
 	Mapped RecordState = iota
-	// Removed: the target's user removed it there. It is never moved again.
+	// Removed: the copy is no longer ours to touch. The target's user removed
+	// it, or made it his own before the source's user deleted the message. It is
+	// never moved again.
 	Removed
 	// Elsewhere: the message was seen in a view (\All) and is moved with the
 	// mailbox that holds it.
@@ -64,6 +74,11 @@ type Record struct {
 	// Altered is set where the target's server is known to have changed the
 	// message's octets.
 	Altered bool
+
+	// Adopted is set where the message was on the target already, as far as is
+	// known: it may be the target user's own, and is never deleted for what
+	// happens on the source. Records of a checkpoint of format 1 all have it.
+	Adopted bool
 }
 
 // Placed reports whether the message is on the target, at Record.Target.
