@@ -74,7 +74,7 @@ func headSeeds() []head {
 		{
 			wire: "INBOX",
 			state: MailboxState{
-				Target: "INBOX.\xff", SourceValidity: 1, TargetValidity: math.MaxUint32, Explained: 99, Complete: true,
+				Target: "INBOX.\xff", SourceValidity: 1, TargetValidity: math.MaxUint32, Explained: 99, Complete: true, Imposed: mailhaul.LevelExact, Proved: mailhaul.LevelUID,
 				SourceStatus: mailhaul.Status{Messages: 7, UIDNext: 8, UIDValidity: 9, HighestModSeq: math.MaxUint64},
 			},
 			keywords:   fuzzKeywords,

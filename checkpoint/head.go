@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/mailhaul/mailhaul"
@@ -52,9 +53,20 @@ const (
 	headNarrowed
 	headOrigins // from here on: since format 2
 	headDeparted
-	headIDs  // the MAILBOXIDs come last
-	headBits = headComplete | headNarrowed | headOrigins | headDeparted | headIDs
+	headIDs      // the MAILBOXIDs follow the intents
+	headIdentity // an octet for the levels of identity ends the head
+	headBits     = headComplete | headNarrowed | headOrigins | headDeparted | headIDs | headIdentity
 )
+
+// levels are the levels of identity by their number in a head.
+var levels = [...]mailhaul.Level{"", mailhaul.LevelNone, mailhaul.LevelOrder, mailhaul.LevelUID, mailhaul.LevelExact}
+
+// encodeLevels returns both levels in one octet; one that is not known counts
+// as none.
+func encodeLevels(imposed, proved mailhaul.Level) byte {
+	number := func(l mailhaul.Level) byte { return byte(max(0, slices.Index(levels[:], l))) }
+	return number(imposed) | number(proved)<<4
+}
 
 const intentStored = 1
 
@@ -76,6 +88,10 @@ func (h *head) encode() []byte {
 	identified := h.state.SourceID != "" || h.state.TargetID != ""
 	if identified {
 		bits |= headIDs
+	}
+	identity := encodeLevels(h.state.Imposed, h.state.Proved)
+	if identity != 0 {
+		bits |= headIdentity
 	}
 	b = append(b, bits)
 	b = appendString(b, h.wire)
@@ -102,6 +118,9 @@ func (h *head) encode() []byte {
 		b = appendString(b, h.state.SourceID)
 		b = appendString(b, h.state.TargetID)
 	}
+	if identity != 0 {
+		b = append(b, identity)
+	}
 	return b
 }
 
@@ -114,7 +133,16 @@ func decodeHead(body []byte) (head, error) {
 	h.shape.narrowed = body[0]&headNarrowed != 0
 	h.shape.origins = body[0]&headOrigins != 0
 	h.state.Departed = body[0]&headDeparted != 0
-	in := decoder{b: body[1:]}
+	body, bits := body[1:], body[0]
+	if bits&headIdentity != 0 {
+		last := len(body) - 1
+		if last < 0 || body[last] == 0 || int(body[last]&0xf) >= len(levels) || int(body[last]>>4) >= len(levels) {
+			return h, errors.New("the identity of a mailbox makes no sense")
+		}
+		h.state.Imposed, h.state.Proved = levels[body[last]&0xf], levels[body[last]>>4]
+		body = body[:last]
+	}
+	in := decoder{b: body}
 	h.wire = in.string()
 	h.state.Target = in.string()
 	h.state.SourceValidity = mailhaul.UIDValidity(in.uvarint(math.MaxUint32))
@@ -149,7 +177,7 @@ func decodeHead(body []byte) (head, error) {
 		}
 		h.intents = append(h.intents, i)
 	}
-	if body[0]&headIDs != 0 {
+	if bits&headIDs != 0 {
 		h.state.SourceID, h.state.TargetID = in.string(), in.string()
 		if in.err == nil && h.state.SourceID == "" && h.state.TargetID == "" {
 			return h, errors.New("the state of a mailbox announces what it does not hold")

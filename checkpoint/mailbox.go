@@ -122,6 +122,7 @@ func equalStates(a, b MailboxState) bool {
 	return a.Target == b.Target && a.SourceValidity == b.SourceValidity && a.TargetValidity == b.TargetValidity &&
 		a.Explained == b.Explained && a.Complete == b.Complete && a.Departed == b.Departed &&
 		a.SourceID == b.SourceID && a.TargetID == b.TargetID &&
+		a.Imposed == b.Imposed && a.Proved == b.Proved &&
 		equalStatus(a.SourceStatus, b.SourceStatus) && equalStatus(a.TargetStatus, b.TargetStatus)
 }
 

@@ -75,7 +75,7 @@ func TestMailboxKeepsAll(t *testing.T) {
 	assert.Zero(t, b.Stats().Transactions, "nothing staged is nothing written")
 
 	state := checkpoint.MailboxState{
-		Target: "INBOX/\xff", SourceValidity: 1, TargetValidity: math.MaxUint32, Explained: 77, Complete: true,
+		Target: "INBOX/\xff", SourceValidity: 1, TargetValidity: math.MaxUint32, Explained: 77, Complete: true, Imposed: mailhaul.LevelUID, Proved: mailhaul.LevelExact,
 		SourceStatus: mailhaul.Status{Messages: 3, UIDNext: 9, UIDValidity: 1, HighestModSeq: math.MaxUint64},
 		TargetStatus: mailhaul.Status{Messages: 1 << 31, Flags: flags(`\Seen`), AnyKeyword: true},
 	}

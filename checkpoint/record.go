@@ -37,6 +37,12 @@ type MailboxState struct {
 	// SourceID and TargetID are the mailboxes' MAILBOXIDs (RFC 8474), empty
 	// where the server has none.
 	SourceID, TargetID string
+
+	// Imposed is the level of identity that the target was asked for, empty
+	// where it was not asked for any. Proved is the level that was found when
+	// both sides were read, empty where nothing has been read since something
+	// was written.
+	Imposed, Proved mailhaul.Level
 }
 
 // RecordState is what became of a message after it was moved.
