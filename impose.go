@@ -97,3 +97,12 @@ type Unselecter interface {
 	// Unselect makes sure that no idle connection has the mailbox selected.
 	Unselect(ctx context.Context, m Mailbox) error
 }
+
+// UIDLTeller is implemented by a Source whose messages have UIDLs in some
+// mailboxes although it is no POP3 account, such as one that was read over
+// both protocols.
+type UIDLTeller interface {
+	// TellsUIDLs reports whether Readers of the mailbox say what UIDL and
+	// Order its messages have. It asks no server.
+	TellsUIDLs(m Mailbox) bool
+}

@@ -10,7 +10,7 @@ import (
 // fields are filled depends on the [Fields] that were asked for.
 type Message struct {
 	UID          UID
-	UIDL         UIDL      // POP3 sources only; where the server has none, a digest behind a blank
+	UIDL         UIDL      // POP3 sources and UIDLTellers only; where a POP3 server has none, a digest behind a blank
 	Order        uint32    // place in the maildrop, from 1, where a UIDL is known
 	Size         int64     // as the server lists it; a hint, never trusted
 	InternalDate time.Time // the zero Time where the server sent none

@@ -41,6 +41,9 @@ type assigner struct {
 // Unwrap lets mailhaul.As see the source.
 func (a *assigner) Unwrap() mailhaul.Source { return a.Source }
 
+// TellsUIDLs implements mailhaul.UIDLTeller.
+func (a *assigner) TellsUIDLs(mailhaul.Mailbox) bool { return true }
+
 // OpenReader opens a Reader whose UIDs last.
 func (a *assigner) OpenReader(ctx context.Context, m mailhaul.Mailbox) (mailhaul.Reader, error) {
 	led, err := a.ledger.Mailbox(ctx, m.Wire)
@@ -277,6 +280,7 @@ func (r *assignedReader) Messages(ctx context.Context, set mailhaul.UIDSet, fiel
 				yield(m, r.named(err))
 				return
 			}
+			m.Order = uint32(m.UID)
 			m.UID = r.uids[m.UID-1]
 			if !yield(m, nil) {
 				return
