@@ -7,6 +7,7 @@ import (
 
 	"github.com/mailhaul/mailhaul"
 	"github.com/mailhaul/mailhaul/imapx/internal/wire"
+	"github.com/mailhaul/mailhaul/internal/mutf7"
 )
 
 // Create implements [mailhaul.Target].
@@ -90,7 +91,7 @@ func newMailbox(naming mailhaul.Naming, path []string, role mailhaul.Role) (mail
 	}
 	m := mailhaul.Mailbox{Path: path, Name: naming.Join(path), Role: role}
 	var ok bool
-	if m.Wire, ok = wire.EncodeName(m.Name); !ok {
+	if m.Wire, ok = mutf7.Encode(m.Name); !ok {
 		return refuse("the name %q is not UTF-8", m.Name)
 	}
 	if m.IsInbox() {

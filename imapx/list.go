@@ -9,6 +9,7 @@ import (
 
 	"github.com/mailhaul/mailhaul"
 	"github.com/mailhaul/mailhaul/imapx/internal/wire"
+	"github.com/mailhaul/mailhaul/internal/mutf7"
 )
 
 // maxWarnings bounds the sentences of a listing.
@@ -270,7 +271,7 @@ func (col *collector) listing(names *namespaces) *mailhaul.Listing {
 }
 
 func (col *collector) mailbox(e listEvent, names *namespaces) mailhaul.Mailbox {
-	name, _ := wire.DecodeName(e.Name)
+	name, _ := mutf7.Decode(e.Name)
 	naming := names.naming
 	m := mailhaul.Mailbox{
 		Name:       name,

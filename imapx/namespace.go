@@ -5,6 +5,7 @@ import (
 
 	"github.com/mailhaul/mailhaul"
 	"github.com/mailhaul/mailhaul/imapx/internal/wire"
+	"github.com/mailhaul/mailhaul/internal/mutf7"
 )
 
 // namespaceCommand returns a command that asks how the server builds names
@@ -37,7 +38,7 @@ func newNamespaces(ns *wire.Namespace) *namespaces {
 		return nil
 	}
 	decode := func(e wire.NamespaceEntry) string {
-		name, _ := wire.DecodeName(e.Prefix)
+		name, _ := mutf7.Decode(e.Prefix)
 		return name
 	}
 	n := &namespaces{naming: mailhaul.Naming{Prefix: decode(ns.Personal[0]), Delimiter: ns.Personal[0].Delimiter}}

@@ -1,6 +1,6 @@
-package wire
-
-// Modified UTF-7, the form of mailbox names (RFC 3501 section 5.1.3).
+// Package mutf7 is modified UTF-7, the form of mailbox names in IMAP4rev1 (RFC
+// 3501 section 5.1.3) and in the directories of a Maildir.
+package mutf7
 
 import (
 	"encoding/base64"
@@ -9,12 +9,12 @@ import (
 	"unicode/utf8"
 )
 
-var mutf7 = base64.NewEncoding("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+,").
+var alphabet = base64.NewEncoding("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+,").
 	WithPadding(base64.NoPadding)
 
-// EncodeName returns the modified UTF-7 of a name. ok is false where the name
+// Encode returns the modified UTF-7 of a name. ok is false where the name
 // is not UTF-8, and so has none.
-func EncodeName(name string) (wire string, ok bool) {
+func Encode(name string) (wire string, ok bool) {
 	if !utf8.ValidString(name) {
 		return "", false
 	}
@@ -33,7 +33,7 @@ func EncodeName(name string) (wire string, ok bool) {
 			octets = append(octets, byte(u>>8), byte(u))
 		}
 		b.WriteByte('&')
-		b.WriteString(mutf7.EncodeToString(octets))
+		b.WriteString(alphabet.EncodeToString(octets))
 		b.WriteByte('-')
 		shifted = shifted[:0]
 	}
@@ -55,12 +55,12 @@ func EncodeName(name string) (wire string, ok bool) {
 // direct reports whether r stands for itself.
 func direct(r rune) bool { return r >= 0x20 && r <= 0x7e }
 
-// DecodeName returns the name that the octets of a mailbox name stand for, and
+// Decode returns the name that the octets of a mailbox name stand for, and
 // false where they stand for none: then the name is the octets themselves. A
 // name that would not encode to the same octets again has not been decoded
 // either, so that two mailboxes never get one name. Names that come as UTF-8,
 // which RFC 9051 allows, are what they are.
-func DecodeName(wire string) (name string, ok bool) {
+func Decode(wire string) (name string, ok bool) {
 	ascii := true
 	for i := range len(wire) {
 		if wire[i] >= 0x80 {
@@ -91,7 +91,7 @@ func DecodeName(wire string) (name string, ok bool) {
 			b.WriteByte('&')
 			continue
 		}
-		octets, err := mutf7.DecodeString(shifted)
+		octets, err := alphabet.DecodeString(shifted)
 		if err != nil || len(octets)%2 != 0 {
 			return wire, false
 		}
@@ -104,7 +104,7 @@ func DecodeName(wire string) (name string, ok bool) {
 		}
 	}
 	name = b.String()
-	if again, ok := EncodeName(name); !ok || again != wire {
+	if again, ok := Encode(name); !ok || again != wire {
 		return wire, false
 	}
 	return name, true
