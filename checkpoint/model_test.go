@@ -175,7 +175,10 @@ func runModel(t *testing.T, r *rand.Rand, steps int, sparse bool, count *counts)
 			require.NoError(t, m.Forget(ctx, set))
 			maps.DeleteFunc(now.records, func(u mailhaul.UID, _ string) bool { return set.Contains(u) })
 		case 2:
-			now.state = checkpoint.MailboxState{Target: fmt.Sprint("t", r.IntN(3)), Explained: uid(), Complete: r.IntN(2) == 0, Departed: r.IntN(3) == 0, SourceID: []string{"", "F1"}[r.IntN(2)], Imposed: []mailhaul.Level{"", mailhaul.LevelUID}[r.IntN(2)], SourceStatus: mailhaul.Status{Messages: 7}}
+			now.state = checkpoint.MailboxState{Target: fmt.Sprint("t", r.IntN(3)), Explained: uid(), Complete: r.IntN(2) == 0, Departed: r.IntN(3) == 0, SourceID: []string{"", "F1"}[r.IntN(2)], SourceStatus: mailhaul.Status{Messages: 7}}
+			if now.state.Complete {
+				now.state.Imposed = mailhaul.LevelUID
+			}
 			m.SetState(now.state)
 		case 3:
 			i := checkpoint.Intent{Watermark: uid(), Sources: mailhaul.UIDSetOf(uid(), uid())}
