@@ -48,6 +48,7 @@ func commandTable() map[string]command {
 		"GETQUOTAROOT": {run: (*Session).quotaRoot, state: loggedIn, needs: "QUOTA"},
 		"GETQUOTA":     {run: (*Session).quota, state: loggedIn, needs: "QUOTA"},
 		"IDLE":         {run: (*Session).idle, state: loggedIn, needs: "IDLE"},
+		"NOTIFY":       {run: (*Session).notify, state: loggedIn, needs: "NOTIFY"},
 		"COMPRESS":     {run: (*Session).compress, state: loggedIn, needs: "COMPRESS=DEFLATE"},
 		"CHECK":        {run: (*Session).check, state: selected},
 		"CLOSE":        {run: (*Session).closeBox, state: selected},

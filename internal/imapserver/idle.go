@@ -16,20 +16,33 @@ func (s *Session) idle(p *parser) reply {
 	// The pusher owns the output until DONE; this goroutine only reads.
 	stop := make(chan struct{})
 	var pusher sync.WaitGroup
-	if s.view != nil {
-		s.sync(true)
+	var news, told chan struct{} // nil: nothing comes
+	push := func() {
+		if s.view != nil && !s.view.orphaned() {
+			s.sync(true)
+		}
+		if s.told != nil {
+			s.tellAll()
+		}
 		s.out.flush()
+	}
+	if s.view != nil {
+		news = s.view.news
+	}
+	if s.told != nil {
+		told = s.told.news
+	}
+	if news != nil || told != nil {
+		push()
 		pusher.Go(func() {
 			for {
 				select {
 				case <-stop:
 					return
-				case <-s.view.news:
-					if !s.view.orphaned() {
-						s.sync(true)
-						s.out.flush()
-					}
+				case <-news:
+				case <-told:
 				}
+				push()
 			}
 		})
 	}

@@ -330,8 +330,9 @@ func (b *Mailbox) destroy() {
 	b.wakeLocked(nil)
 }
 
-// wakeLocked tells IDLE sessions that there is news.
+// wakeLocked tells IDLE and NOTIFY sessions that there is news.
 func (b *Mailbox) wakeLocked(except *view) {
+	b.user.tell(b)
 	for v := range b.views {
 		if v != except {
 			select {

@@ -66,7 +66,7 @@ func (s *Server) AddUser(name, password string) *User {
 	defer s.mu.Unlock()
 	u := s.users[name]
 	if u == nil {
-		u = &User{server: s, name: name, boxes: make(map[string]*Mailbox), subscribed: make(map[string]bool)}
+		u = &User{server: s, name: name, boxes: make(map[string]*Mailbox), subscribed: make(map[string]bool), notified: make(map[*notifications]struct{})}
 		u.createLocked("INBOX", nil)
 		s.users[name] = u
 	}

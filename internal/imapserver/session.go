@@ -24,7 +24,8 @@ type Session struct {
 	compressed bool
 	condstore  bool // the client wants MODSEQ (RFC 7162 section 3.1)
 	user       *User
-	view       *view // nil: nothing is selected
+	view       *view          // nil: nothing is selected
+	told       *notifications // nil: NOTIFY is not in force
 
 	command, tag string // under way
 	long         []byte // a line that does not fit the reader's buffer
@@ -104,6 +105,7 @@ func (s *Session) run() {
 func (s *Session) finish() {
 	s.unselect()
 	if s.user != nil {
+		s.deaf()
 		s.user.sessions.Add(-1)
 	}
 	if s.r != nil {
@@ -216,6 +218,9 @@ func (s *Session) execute(p *parser, cmd command) reply {
 	late := s.command == "APPEND" && s.server.opts.LateExists
 	if r.status != "BAD" && r.err == nil && s.view != nil && !late {
 		s.sync(!cmd.numbers)
+	}
+	if s.told != nil && r.status == "OK" && !cmd.numbers {
+		s.tellAll()
 	}
 	return r
 }

@@ -19,6 +19,9 @@ type User struct {
 	used     atomic.Int64 // octets stored
 	sessions atomic.Int64
 
+	notifyMu sync.Mutex // protects notified; taken after mu and after a Mailbox's
+	notified map[*notifications]struct{}
+
 	mu         sync.RWMutex        // protects all below; taken before a Mailbox's
 	boxes      map[string]*Mailbox // by wire name
 	subscribed map[string]bool     // wire names, of mailboxes or not
@@ -48,6 +51,7 @@ func (u *User) createLocked(wire string, attrs []string) *Mailbox {
 	if b == nil {
 		b = newMailbox(u, wire)
 		u.boxes[wire] = b
+		u.tell(nil, u.listLine("", wire, ""))
 	}
 	for _, a := range attrs {
 		if !b.hasAttr(a) {
@@ -108,6 +112,7 @@ func (u *User) remove(wire string) bool {
 	}
 	delete(u.boxes, wire)
 	b.destroy()
+	u.tell(nil, u.listLine(`\NonExistent`, wire, ""))
 	return true
 }
 
@@ -141,6 +146,7 @@ func (u *User) rename(from, to string) bool {
 		delete(u.boxes, b.wire)
 	}
 	for wire, b := range moved {
+		u.tell(nil, u.listLine("", wire, b.wire))
 		b.wire = wire
 		u.boxes[wire] = b
 	}
