@@ -30,6 +30,7 @@ var (
 	_ mailhaul.SettleTimer   = (*Client)(nil)
 	_ mailhaul.Meter         = (*Client)(nil)
 	_ mailhaul.Unselecter    = (*Client)(nil)
+	_ mailhaul.Watcher       = (*Client)(nil)
 	_ mailhaul.Reader        = (*Reader)(nil)
 	_ mailhaul.Writer        = (*Writer)(nil)
 )
@@ -220,6 +221,7 @@ const (
 	noMultiAppend                      // MULTIAPPEND was answered with BAD
 	noKeywords                         // a keyword was answered with BAD
 	noCompress                         // COMPRESS was refused, or came to nothing
+	noNotify                           // NOTIFY was refused
 )
 
 // facts is what the connections of a Client have found out about its server.

@@ -55,6 +55,8 @@ type conn struct {
 	hidden    []string // credentials that may be on the wire now
 	phaseName string   // opGreeting, opLogin, and then ""
 
+	listener func(event any) // gets what no command wants; nil: nobody does
+
 	untagged atomic.Int64 // responses since the last command's end
 
 	greeting chan wire.Status // the first response, once
@@ -398,14 +400,25 @@ func (c *conn) goodBye(st wire.Status) {
 // one takes it.
 func (c *conn) dispatch(event any) bool {
 	c.mu.Lock()
-	wanting := c.wanting
+	wanting, listener := c.wanting, c.listener
 	c.mu.Unlock()
 	for _, cmd := range wanting {
 		if cmd.wants(event) {
 			return true
 		}
 	}
+	if listener != nil {
+		listener(event)
+	}
 	return false
+}
+
+// listen makes f hear, on the goroutine that reads, of all that no command
+// wants.
+func (c *conn) listen(f func(event any)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.listener = f
 }
 
 // routeFetch hands the FETCH response in c.fetch on.

@@ -42,6 +42,9 @@ const (
 	opExpunge    = "expunge"
 	opQuota      = "quota"
 	opNoop       = "noop"
+	opIdle       = "idle"
+	opNotify     = "notify"
+	opWatch      = "watch"
 	opLogout     = "logout"
 )
 
@@ -67,6 +70,8 @@ var verbs = map[string]string{
 	opExpunge:    "expunge",
 	opSubscribe:  "subscribe to",
 	opQuota:      "ask for the quota",
+	opIdle:       "watch",
+	opNotify:     "watch",
 	opLogout:     "log out",
 }
 

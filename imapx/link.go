@@ -66,6 +66,7 @@ type link struct {
 	conn        net.Conn
 	outstanding int       // answers that are awaited
 	unanswered  int64     // octets written since the last were read
+	rested      bool      // nothing has been awaited for a while, since Read began
 	until       time.Time // the end of the connection, once the server has said BYE
 	held        int       // waits of our own that are going on: the server's time stands still
 
@@ -103,6 +104,7 @@ func (l *link) expect(n int) {
 	case before == 0 && l.outstanding > 0:
 		l.arm()
 	case before > 0 && l.outstanding == 0:
+		l.rested = true
 		_ = l.conn.SetReadDeadline(time.Time{})
 	}
 }
@@ -137,6 +139,7 @@ func (l *link) arm() {
 func (l *link) Read(p []byte) (int, error) {
 	l.mu.Lock()
 	conn, waiting := l.conn, l.outstanding > 0
+	l.rested = false
 	if waiting {
 		l.arm()
 	}
@@ -145,15 +148,16 @@ func (l *link) Read(p []byte) (int, error) {
 	start := time.Now()
 	n, err := conn.Read(p)
 	var latency time.Duration
+	l.mu.Lock()
+	waiting = waiting && !l.rested
 	if n > 0 {
-		l.mu.Lock()
 		l.unanswered = 0
 		if !l.asked.IsZero() {
 			latency = time.Since(l.asked)
 			l.asked = time.Time{}
 		}
-		l.mu.Unlock()
 	}
+	l.mu.Unlock()
 	l.got += int64(n)
 	if waiting { // an idle connection may be silent
 		l.spent += time.Since(start)
