@@ -91,6 +91,12 @@
 // hold for what is decompressed; beyond them a server may make a hundred octets
 // of one, and a connection on which it makes more ends with Corrupt.
 //
+// # Watching
+//
+// [Client.Watch] hears of changes on a connection of its own: of all mailboxes
+// where the server has NOTIFY (RFC 5465), of one where it has IDLE (RFC 2177) or
+// neither.
+//
 // # Errors
 //
 // Errors are *[mailhaul.Error]. What the words of a server mean is decided in
@@ -101,7 +107,7 @@
 // # What it does not do
 //
 // It does not parse messages, search them, or keep them in step: package sync
-// does that. It does not yet use QRESYNC or IDLE. It sends no names in
+// does that. It does not yet use QRESYNC. It sends no names in
 // UTF-8 (RFC 6855): mailboxes have the names of IMAP4rev1, decoded in
 // [mailhaul.Mailbox], with the octets of the server kept beside. It does not
 // follow referrals.

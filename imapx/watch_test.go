@@ -5,6 +5,8 @@ package imapx
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -344,7 +346,7 @@ func (r *recalling) open() int {
 
 func (r *recalling) recallAll() {
 	r.mu.Lock()
-	all := r.recall
+	all := slices.Collect(maps.Values(r.recall))
 	r.mu.Unlock()
 	for _, f := range all {
 		f()
