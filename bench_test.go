@@ -29,6 +29,7 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/mailhaul/mailhaul"
 	"github.com/mailhaul/mailhaul/checkpoint"
@@ -229,7 +230,11 @@ func (m *migration) with(b *testing.B, f func(ctx context.Context, s *mailsync.S
 		Source: from, Target: to, Store: store, Mailboxes: *connections, Budget: mailsync.NewBudget(m.budget),
 	})
 	must(b, err)
-	must(b, errors.Join(f(ctx, syncer), from.Close(), to.Close(), store.Close(), endTrace()))
+	failed := f(ctx, syncer)
+	var closing errgroup.Group // as examples/migrate does
+	closing.Go(from.Close)
+	closing.Go(to.Close)
+	must(b, errors.Join(failed, closing.Wait(), store.Close(), endTrace()))
 	m.wire = 0
 	for _, t := range []mailhaul.Traffic{from.Traffic(), to.Traffic()} {
 		m.wire += t.BytesIn + t.BytesOut

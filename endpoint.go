@@ -122,21 +122,45 @@ type Receipt interface {
 	Wait(ctx context.Context) ([]Outcome, error)
 }
 
+// Warmer is implemented by a Source whose connections take time to be made.
+type Warmer interface {
+	// Warm opens connections, up to n that are open in all, as far as that can
+	// be done without waiting for anybody to give one back. It waits for the
+	// first that somebody else opens, so that a password that is refused is
+	// refused once. It returns when they are there; what goes wrong shows when
+	// they are needed.
+	Warm(ctx context.Context, n int)
+}
+
+// ListedOpener is implemented by a Source that can open a mailbox and describe
+// what is in it in one round trip.
+type ListedOpener interface {
+	// OpenListed is OpenReader, followed by Messages of all that the mailbox
+	// holds. The messages are nil where they are not as many as the server says
+	// that there are: ask the Reader then.
+	OpenListed(ctx context.Context, m Mailbox, fields Fields) (Reader, []Message, error)
+}
+
 // NewMailbox is a mailbox that is to be made.
 type NewMailbox struct {
 	Path      []string
 	Role      Role
 	Subscribe bool
+
+	// Wire is the name of a mailbox that is there and only to be subscribed
+	// to; empty otherwise.
+	Wire string
 }
 
 // BulkCreator is implemented by a Target that can make many mailboxes at the
 // cost of one.
 type BulkCreator interface {
 	// CreateMany makes the mailboxes that can be made without ado, parents
-	// before children, and returns them in the order asked for. Where it did
-	// not make one, for whatever reason, Wire is empty, and Create is to be
-	// asked; a mailbox that could not be subscribed to says so. The error is
-	// that of the connection.
+	// before children, subscribes to those that are there, and returns them in
+	// the order asked for. Where it did not make one, for whatever reason, Wire
+	// is empty, and Create is to be asked; a mailbox that could not be
+	// subscribed to says so. Of one that is there only Wire and Subscribed are
+	// filled in. The error is that of the connection.
 	CreateMany(ctx context.Context, wanted []NewMailbox) ([]Mailbox, error)
 }
 

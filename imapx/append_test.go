@@ -860,7 +860,7 @@ func TestAppendDovecotRefusals(t *testing.T) {
 func TestProbeFindsDovecot(t *testing.T) {
 	eachServer(t, func(t *testing.T, srv mailhaul.Server) {
 		cl := openClient(t, Config{Server: srv})
-		c, err := cl.pool.get(t.Context(), "")
+		c, err := cl.acquire(t.Context(), opNoop, "", "")
 		require.NoError(t, err)
 		defer cl.pool.put(c)
 		safe, err := c.probeLiterals(t.Context())

@@ -68,10 +68,8 @@ func (cl *Client) connect(ctx context.Context, p *pool) (*conn, error) {
 		c.Close()
 		return nil, c.named(opGreeting, "", err)
 	}
-	cl.facts.learn(c)
 	if leash != nil {
 		leash.attach(func() { p.recall(c) })
-		leash.t.Identified(c.id["name"])
 	}
 	cl.cfg.Logger.Debug("imap connection is logged in", slog.Int64("connection", c.number), slog.String("server", c.addr))
 	return c, nil
@@ -79,11 +77,30 @@ func (cl *Client) connect(ctx context.Context, p *pool) (*conn, error) {
 
 // with runs f on a connection of the pool.
 func (cl *Client) with(ctx context.Context, op, mailbox string, f func(*conn) error) error {
-	c, err := cl.pool.get(ctx, "")
+	c, err := cl.acquire(ctx, op, mailbox, "")
 	if err != nil {
-		return cl.fault(op, mailbox, err)
+		return err
 	}
-	err = f(c)
+	return cl.use(c, op, mailbox, f)
+}
+
+// acquire takes a connection of the pool, whose server has said what it is.
+// Among the idle ones it prefers the one that has the mailbox open.
+func (cl *Client) acquire(ctx context.Context, op, mailbox, wireName string) (*conn, error) {
+	c, err := cl.pool.get(ctx, wireName)
+	if err != nil {
+		return nil, cl.fault(op, mailbox, err)
+	}
+	if err := c.introduced(ctx); err != nil {
+		cl.giveBack(c, err)
+		return nil, err
+	}
+	return c, nil
+}
+
+// use runs f on a connection of the pool and gives it back.
+func (cl *Client) use(c *conn, op, mailbox string, f func(*conn) error) error {
+	err := f(c)
 	cl.giveBack(c, err)
 	if errors.Is(err, mailhaul.ErrUnsupported) {
 		return err
@@ -137,9 +154,9 @@ func (cl *Client) SettleTime() (d time.Duration, known bool) {
 
 // OpenReader implements [mailhaul.Source]: it opens the mailbox with EXAMINE.
 func (cl *Client) OpenReader(ctx context.Context, m mailhaul.Mailbox) (mailhaul.Reader, error) {
-	c, err := cl.pool.get(ctx, m.Wire)
+	c, err := cl.acquire(ctx, opExamine, m.Name, m.Wire)
 	if err != nil {
-		return nil, cl.fault(opExamine, m.Name, err)
+		return nil, err
 	}
 	o, err := c.open(ctx, m, false)
 	if err != nil {
@@ -163,9 +180,9 @@ func (cl *Client) giveBack(c *conn, err error) {
 // OpenWriter implements [mailhaul.Target]: it opens the mailbox with SELECT. No
 // other connection of the Client has the mailbox selected then.
 func (cl *Client) OpenWriter(ctx context.Context, m mailhaul.Mailbox) (mailhaul.Writer, error) {
-	c, err := cl.pool.get(ctx, m.Wire)
+	c, err := cl.acquire(ctx, opSelect, m.Name, m.Wire)
 	if err != nil {
-		return nil, cl.fault(opSelect, m.Name, err)
+		return nil, err
 	}
 	w, err := cl.openWriter(ctx, c, m)
 	if err != nil {

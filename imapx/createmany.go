@@ -43,24 +43,27 @@ func (c *conn) createMany(ctx context.Context, naming mailhaul.Naming, wanted []
 	var all []*asked
 	var at []int
 	for i, w := range wanted {
-		m, err := newMailbox(naming, w.Path, w.Role)
-		if err != nil || m.IsInbox() {
-			continue
-		}
-		a := &asked{box: m}
-		a.create = c.command(opCreate, "CREATE ")
-		a.create.enc.String(m.Wire)
-		if use := c.use(m.Role); use != "" {
-			a.create.enc.Raw(use)
-		} else {
-			a.box.Role = mailhaul.RoleNone
-		}
-		if err := c.send(ctx, a.create); err != nil {
-			return err
+		a := &asked{box: mailhaul.Mailbox{Wire: w.Wire}}
+		if w.Wire == "" {
+			m, err := newMailbox(naming, w.Path, w.Role)
+			if err != nil || m.IsInbox() {
+				continue
+			}
+			a.box = m
+			a.create = c.command(opCreate, "CREATE ")
+			a.create.enc.String(m.Wire)
+			if use := c.use(m.Role); use != "" {
+				a.create.enc.Raw(use)
+			} else {
+				a.box.Role = mailhaul.RoleNone
+			}
+			if err := c.send(ctx, a.create); err != nil {
+				return err
+			}
 		}
 		if w.Subscribe {
 			a.subscribe = c.command(opSubscribe, "SUBSCRIBE ")
-			a.subscribe.enc.String(m.Wire)
+			a.subscribe.enc.String(a.box.Wire)
 			if err := c.send(ctx, a.subscribe); err != nil {
 				return err
 			}
@@ -68,11 +71,14 @@ func (c *conn) createMany(ctx context.Context, naming mailhaul.Naming, wanted []
 		all, at = append(all, a), append(at, i)
 	}
 	for k, a := range all {
-		_, err := c.result(ctx, a.create)
-		if err != nil && condOf(err) == 0 {
-			return err
+		created := true
+		if a.create != nil {
+			_, err := c.result(ctx, a.create)
+			if err != nil && condOf(err) == 0 {
+				return err
+			}
+			created = err == nil
 		}
-		created := err == nil
 		if a.subscribe != nil {
 			_, err := c.result(ctx, a.subscribe)
 			if err != nil && condOf(err) == 0 {

@@ -63,6 +63,7 @@ func (a *arrivals) seen(uid mailhaul.UID) bool {
 type fetching struct {
 	c       *conn
 	set     mailhaul.UIDSet
+	all     bool // the set is whatever the mailbox holds: 1:*
 	arrived arrivals
 
 	mu      sync.Mutex // protects the fields below
@@ -102,6 +103,7 @@ type listing struct {
 	items   wire.Item // which make a message complete
 	q       *queue[mailhaul.Message]
 	partial map[uint32]*wire.Fetch // by sequence number: what came in several responses
+	early   bool                   // the mailbox is not open yet: what comes is about another
 }
 
 // fetchItems returns the items to ask for, and which of them a message must
@@ -132,17 +134,23 @@ func fetchItems(fields mailhaul.Fields, modSeq bool) (text string, items wire.It
 
 // list asks for the messages of the set. It returns without waiting.
 func (c *conn) list(ctx context.Context, set mailhaul.UIDSet, fields mailhaul.Fields, since mailhaul.ModSeq, modSeq bool) (*listing, error) {
-	text, items := fetchItems(fields, modSeq)
-	l := &listing{
-		fetching: fetching{c: c, set: set},
-		items:    items,
-		q:        newQueue[mailhaul.Message](queueLength, nil),
-	}
+	l := c.newListing(set)
+	return l, l.send(ctx, fields, since, modSeq)
+}
+
+func (c *conn) newListing(set mailhaul.UIDSet) *listing {
+	return &listing{fetching: fetching{c: c, set: set}, q: newQueue[mailhaul.Message](queueLength, nil)}
+}
+
+func (l *listing) send(ctx context.Context, fields mailhaul.Fields, since mailhaul.ModSeq, modSeq bool) error {
+	c := l.c
+	var text string
+	text, l.items = fetchItems(fields, modSeq)
 	tail := " (" + text + ")"
 	if since > 0 && modSeq {
 		tail += fmt.Sprintf(" (CHANGEDSINCE %d)", since)
 	}
-	return l, c.sendFetch(ctx, &l.fetching, tail, l.q, l.wants, func(err error) {
+	return c.sendFetch(ctx, &l.fetching, tail, l.q, l.wants, func(err error) {
 		l.flush()
 		c.unbound(l.q)
 		l.q.end(err)
@@ -153,14 +161,22 @@ func (c *conn) list(ctx context.Context, set mailhaul.UIDSet, fields mailhaul.Fi
 // when the last of them has ended. gate is the queue that they fill, where that
 // is bounded.
 func (c *conn) sendFetch(ctx context.Context, f *fetching, tail string, g gate, wants func(any) bool, end func(error)) error {
-	sets := wire.SplitSet(f.set, c.cfg.Limits.MaxCommand-len(tail)-32, maxFetchSet)
+	sets := []mailhaul.UIDSet{f.set}
+	if !f.all {
+		sets = wire.SplitSet(f.set, c.cfg.Limits.MaxCommand-len(tail)-32, maxFetchSet)
+	}
 	f.pending = len(sets)
 	if g != nil {
 		c.bound(g)
 	}
 	for i, set := range sets {
 		cmd := c.command(opFetch, "UID FETCH ")
-		cmd.enc.Set(set).Raw(tail)
+		if f.all {
+			cmd.enc.Raw("1:*")
+		} else {
+			cmd.enc.Set(set)
+		}
+		cmd.enc.Raw(tail)
 		cmd.wants, cmd.gate = wants, g
 		cmd.finished = func(st wire.Status, err error) {
 			if last, all := f.ended(st, err); last {
@@ -193,6 +209,9 @@ func (c *conn) unbound(g gate) {
 
 // wants takes the FETCH responses of the listing.
 func (l *listing) wants(event any) bool {
+	if l.early {
+		return false
+	}
 	switch e := event.(type) {
 	case *wire.Fetch:
 		return l.take(e)

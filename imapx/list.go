@@ -19,8 +19,12 @@ const maxWarnings = 100
 // LIST-STATUS (RFC 5258, RFC 5819) it takes one round trip, else two: LIST and
 // LSUB, and STATUS for each mailbox.
 func (cl *Client) List(ctx context.Context) (*mailhaul.Listing, error) {
+	c, err := cl.pool.get(ctx, "")
+	if err != nil {
+		return nil, cl.fault(opList, "", err)
+	}
 	var listing *mailhaul.Listing
-	err := cl.with(ctx, opList, "", func(c *conn) (err error) {
+	err = cl.use(c, opList, "", func(c *conn) (err error) {
 		listing, err = cl.list(ctx, c)
 		return err
 	})
@@ -45,6 +49,10 @@ func (cl *Client) list(ctx context.Context, c *conn) (*mailhaul.Listing, error) 
 		err = col.plain(ctx)
 	}
 	if err != nil {
+		return nil, err
+	}
+	// What the server says of itself was asked for before, and not waited for.
+	if err := c.introduced(ctx); err != nil {
 		return nil, err
 	}
 	names := cl.names(c, col.list)

@@ -15,6 +15,7 @@ type pool struct {
 	dial  func(ctx context.Context, p *pool) (*conn, error)
 	slots chan struct{}
 	gone  chan struct{} // closed by close
+	first chan struct{} // closed when the first connection is there
 
 	mu     sync.Mutex // protects the fields below
 	idle   []*conn    // the last used last
@@ -25,7 +26,7 @@ type pool struct {
 }
 
 func newPool(size int, dial func(context.Context, *pool) (*conn, error)) *pool {
-	return &pool{dial: dial, slots: make(chan struct{}, size), gone: make(chan struct{}), open: make(map[*conn]struct{})}
+	return &pool{dial: dial, slots: make(chan struct{}, size), gone: make(chan struct{}), first: make(chan struct{}), open: make(map[*conn]struct{})}
 }
 
 // get returns a connection, waiting for a slot. Among the idle ones it prefers
@@ -58,7 +59,19 @@ func (p *pool) get(ctx context.Context, mailbox string) (*conn, error) {
 			<-p.slots
 			return nil, err
 		}
+		p.came()
 		return c, nil
+	}
+}
+
+// came notes that a connection is there.
+func (p *pool) came() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	select {
+	case <-p.first:
+	default:
+		close(p.first)
 	}
 }
 

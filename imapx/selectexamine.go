@@ -28,71 +28,113 @@ func (c *conn) open(ctx context.Context, m mailhaul.Mailbox, writable bool) (*op
 }
 
 func (c *conn) selectExamine(ctx context.Context, m mailhaul.Mailbox, writable, withModSeq bool) (*opened, error) {
+	s := c.selecting(m, writable, withModSeq)
+	if err := ctx.Err(); err != nil {
+		return nil, c.cancelled(ctx)
+	}
+	if err := s.send(ctx); err != nil {
+		return nil, err
+	}
+	return s.result(ctx)
+}
+
+// selecting is a SELECT or EXAMINE under way.
+type selecting struct {
+	*command
+	c        *conn
+	box      mailhaul.Mailbox
+	writable bool
+
+	// Of the goroutine that reads, until the command has ended:
+	opened       opened
+	permanent    []mailhaul.Flag
+	hasPermanent bool
+}
+
+func (c *conn) selecting(m mailhaul.Mailbox, writable, withModSeq bool) *selecting {
 	op, name := opExamine, "EXAMINE "
 	if writable {
 		op, name = opSelect, "SELECT "
 	}
-	cmd := c.command(op, name)
-	cmd.enc.String(m.Wire)
+	s := &selecting{command: c.command(op, name), c: c, box: m, writable: writable}
+	s.enc.String(m.Wire)
 	if withModSeq {
-		cmd.enc.Raw(" (CONDSTORE)")
+		s.enc.Raw(" (CONDSTORE)")
 	}
-	o := &opened{}
-	var permanent, hasPermanent = []mailhaul.Flag(nil), false
-	code := func(st wire.Status) {
-		switch st.Code {
-		case "CLOSED": // all before was about the mailbox that was open
-			*o, permanent, hasPermanent = opened{}, nil, false
-		case "PERMANENTFLAGS":
-			s := wire.ScanText(st.Arg, c.wire)
-			if flags, ok := c.parser.Flags(&s); ok {
-				permanent, hasPermanent = flags, true
-			}
-		case "UIDNEXT":
-			o.status.UIDNext = mailhaul.UID(number(st.Arg, 32))
-		case "UIDVALIDITY":
-			o.status.UIDValidity = mailhaul.UIDValidity(number(st.Arg, 32))
-		case "HIGHESTMODSEQ":
-			o.status.HighestModSeq = mailhaul.ModSeq(number(st.Arg, 63))
-		}
-	}
-	cmd.wants = func(event any) bool {
-		switch e := event.(type) {
-		case flagsEvent:
-			o.known = e
-		case existsEvent:
-			o.status.Messages = uint32(e)
-		case *wire.Status:
-			if e.Cond != wire.OK {
-				return false
-			}
-			code(*e)
-		default:
+	s.wants = s.take
+	return s
+}
+
+// take takes what the server says of the mailbox.
+func (s *selecting) take(event any) bool {
+	switch e := event.(type) {
+	case flagsEvent:
+		s.opened.known = e
+	case existsEvent:
+		s.opened.status.Messages = uint32(e)
+	case *wire.Status:
+		if e.Cond != wire.OK {
 			return false
 		}
-		return true
+		s.code(*e)
+	default:
+		return false
 	}
-	c.selected = "" // a SELECT that fails leaves none open
-	c.mu.Lock()
-	c.exists = 0
-	c.mu.Unlock()
-	st, err := c.run(ctx, cmd)
+	return true
+}
+
+func (s *selecting) code(st wire.Status) {
+	status := &s.opened.status
+	switch st.Code {
+	case "CLOSED": // all before was about the mailbox that was open
+		s.opened, s.permanent, s.hasPermanent = opened{}, nil, false
+	case "PERMANENTFLAGS":
+		text := wire.ScanText(st.Arg, s.c.wire)
+		if flags, ok := s.c.parser.Flags(&text); ok {
+			s.permanent, s.hasPermanent = flags, true
+		}
+	case "UIDNEXT":
+		status.UIDNext = mailhaul.UID(number(st.Arg, 32))
+	case "UIDVALIDITY":
+		status.UIDValidity = mailhaul.UIDValidity(number(st.Arg, 32))
+	case "HIGHESTMODSEQ":
+		status.HighestModSeq = mailhaul.ModSeq(number(st.Arg, 63))
+	}
+}
+
+// send sends the command. What the connection had open is not open any more,
+// whatever the answer: a SELECT that fails leaves none open.
+func (s *selecting) send(ctx context.Context) error {
+	s.c.selected = ""
+	s.c.mu.Lock()
+	s.c.exists = 0
+	s.c.mu.Unlock()
+	if err := s.c.send(ctx, s.command); err != nil && err != error(errRefused) {
+		return err
+	}
+	return nil
+}
+
+// result waits for the answer. A refusal is an error.
+func (s *selecting) result(ctx context.Context) (*opened, error) {
+	st, err := s.c.result(ctx, s.command)
 	if err != nil {
 		return nil, err
 	}
-	c.selected = m.Wire
-	if writable && st.Code == "READ-ONLY" {
-		e := c.fault(op, mailhaul.Permanent, mailhaul.ScopeMailbox, errors.New("the server lets it be read only"))
+	s.c.selected = s.box.Wire
+	if s.writable && st.Code == "READ-ONLY" {
+		e := s.c.fault(s.op, mailhaul.Permanent, mailhaul.ScopeMailbox, errors.New("the server lets it be read only"))
 		e.Code = st.Code
 		e.Hint = "the user needs the right to write to it"
 		return nil, e
 	}
-	if !hasPermanent {
+	o := &s.opened
+	if !s.hasPermanent {
 		// All flags that the mailbox has can be stored then (RFC 9051 section
 		// 7.1); that new ones can be made is nowhere said.
-		permanent = o.known
+		s.permanent = o.known
 	}
-	for _, f := range permanent {
+	for _, f := range s.permanent {
 		if f == `\*` {
 			o.status.AnyKeyword = true
 		} else if f.System() || f.Keyword() {

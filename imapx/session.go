@@ -20,7 +20,13 @@ type session struct {
 	namespace *namespaces // nil: not known
 	quirks    quirks
 	hello     string // text of the greeting
-	selected  string // wire name of the mailbox that is open, "" for none
+
+	// intro are commands in flight whose answers say more of the server, or
+	// nothing any more; see introduced.
+	intro     []*command
+	presented bool // they have been answered
+
+	selected string // wire name of the mailbox that is open, "" for none
 }
 
 // dial opens a network connection, whose octets are counted below TLS.
@@ -108,12 +114,12 @@ func (c *conn) establish(ctx context.Context, known *namespaces) error {
 	if err := c.introduce(ctx, before, known); err != nil {
 		return c.named(opCapability, "", err)
 	}
-	c.quirks = quirksOf(c.id, c.hello)
 	return nil
 }
 
 // introduce asks, in one round trip where that can be, what is still to be
-// known after the log-in.
+// known after the log-in. What does not depend on the answers may be sent right
+// behind; whatever does calls introduced first.
 func (c *conn) introduce(ctx context.Context, before capabilities, known *namespaces) error {
 	c.namespace = known
 	var cmds []*command
@@ -159,15 +165,33 @@ func (c *conn) introduce(ctx context.Context, before capabilities, known *namesp
 			return err
 		}
 	}
-	for _, cmd := range cmds {
+	c.intro = cmds
+	if compress == nil {
+		return nil
+	}
+	st, err := c.wait(ctx, compress)
+	if err == nil {
+		c.compressed(st)
+	}
+	return err
+}
+
+// introduced waits for what the server says of itself, once.
+func (c *conn) introduced(ctx context.Context) error {
+	if c.presented {
+		return nil
+	}
+	for _, cmd := range c.intro {
 		// No answer is needed: a refusal is the server's affair.
-		st, err := c.wait(ctx, cmd)
-		if err != nil {
-			return err
+		if _, err := c.wait(ctx, cmd); err != nil {
+			return c.named(opCapability, "", err)
 		}
-		if cmd == compress {
-			c.compressed(st)
-		}
+	}
+	c.intro, c.presented = nil, true
+	c.quirks = quirksOf(c.id, c.hello)
+	c.facts.learn(c)
+	if c.leash != nil {
+		c.leash.t.Identified(c.id["name"])
 	}
 	return nil
 }

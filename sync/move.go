@@ -34,7 +34,7 @@ func (j *job) move(ctx context.Context, c *comparison) (again bool, err error) {
 		}
 	}
 
-	s, err := j.r.cfg.Source.OpenReader(ctx, j.source)
+	s, known, err := j.openSource(ctx, c == nil)
 	if err != nil {
 		return false, err
 	}
@@ -46,9 +46,11 @@ func (j *job) move(ctx context.Context, c *comparison) (again bool, err error) {
 		if err != nil {
 			return false, err
 		}
-		listing, err := uidsOf(ctx, s)
-		if err != nil {
-			return false, err
+		listing := known.set()
+		if known == nil {
+			if listing, err = uidsOf(ctx, s); err != nil {
+				return false, err
+			}
 		}
 		recorded, _, err := j.led.Sets(ctx) // of a view, what is held elsewhere
 		if err != nil {
@@ -63,7 +65,7 @@ func (j *job) move(ctx context.Context, c *comparison) (again bool, err error) {
 	default:
 		todo = c.todo
 	}
-	missing, err := j.pipeline(ctx, w, s, j.giveUpBreakers(todo.Minus(j.failed)))
+	missing, err := j.pipeline(ctx, w, s, j.giveUpBreakers(todo.Minus(j.failed)), known)
 	if err != nil {
 		return false, err
 	}
@@ -76,6 +78,17 @@ func (j *job) move(ctx context.Context, c *comparison) (again bool, err error) {
 		}
 	}
 	return again, j.settleSource(ctx, s.Status(), nil)
+}
+
+// openSource opens the source's mailbox. Of one that is to be copied whole it
+// describes the messages with it, where that costs nothing.
+func (j *job) openSource(ctx context.Context, whole bool) (mailhaul.Reader, described, error) {
+	// The source itself is asked, not what it may decorate.
+	if o, ok := j.r.cfg.Source.(mailhaul.ListedOpener); ok && whole && 0 < j.expected() && j.expected() <= listAtOnce {
+		return o.OpenListed(ctx, j.source, describedFields)
+	}
+	s, err := j.r.cfg.Source.OpenReader(ctx, j.source)
+	return s, nil, err
 }
 
 func (w flagWork) needed() bool { return len(w.change.Add)+len(w.change.Remove) > 0 }

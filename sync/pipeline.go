@@ -21,14 +21,14 @@ const listAtOnce = 1000
 // mailbox takes.
 const fetchAhead = 4
 
-// pipeline moves the messages of todo. It returns those that the source lists
-// but did not deliver.
+// pipeline moves the messages of todo, some of which may be known already. It
+// returns those that the source lists but did not deliver.
 //
 // Three stages, joined by small channels, each run by goroutines that end with
 // it: one asks for batches, one waits for their bodies, in the order in which
 // they were asked for, and one appends them; or several append, on connections
 // of their own, where the order is not asked for.
-func (j *job) pipeline(ctx context.Context, w mailhaul.Writer, s mailhaul.Reader, todo mailhaul.UIDSet) (missing mailhaul.UIDSet, err error) {
+func (j *job) pipeline(ctx context.Context, w mailhaul.Writer, s mailhaul.Reader, todo mailhaul.UIDSet, known described) (missing mailhaul.UIDSet, err error) {
 	g, ctx := errgroup.WithContext(ctx)
 	parcels := make(chan *parcel, fetchAhead)
 	loads := make(chan *load, 1)
@@ -37,7 +37,7 @@ func (j *job) pipeline(ctx context.Context, w mailhaul.Writer, s mailhaul.Reader
 	g.Go(func() error {
 		defer close(parcels)
 		var err error
-		gone, err = j.fetch(ctx, s, todo, limits, parcels)
+		gone, err = j.fetch(ctx, s, todo, known, limits, parcels)
 		return err
 	})
 	g.Go(func() error {
@@ -91,12 +91,15 @@ func (j *job) appendBeside(ctx, opening context.Context, loads <-chan *load) err
 // fetch asks for the messages of todo in batches, as far ahead as the budget
 // and the channel allow. It runs beside the appenders. It returns the messages
 // that are gone.
-func (j *job) fetch(ctx context.Context, s mailhaul.Reader, todo mailhaul.UIDSet, limits batchLimits, out chan<- *parcel) (gone mailhaul.UIDSet, err error) {
+func (j *job) fetch(ctx context.Context, s mailhaul.Reader, todo mailhaul.UIDSet, known described, limits batchLimits, out chan<- *parcel) (gone mailhaul.UIDSet, err error) {
 	budget := j.r.cfg.Budget
 	for chunk := range todo.Chunks(listAtOnce) {
-		msgs, err := describe(ctx, s, chunk)
-		if err != nil {
-			return gone, err
+		msgs, ok := known.of(chunk)
+		if !ok {
+			var err error
+			if msgs, err = describe(ctx, s, chunk); err != nil {
+				return gone, err
+			}
 		}
 		var bytes int64
 		var there mailhaul.UIDSet
@@ -119,6 +122,7 @@ func (j *job) fetch(ctx context.Context, s mailhaul.Reader, todo mailhaul.UIDSet
 			if j.r.draining() {
 				return gone, nil
 			}
+			var err error
 			p := &parcel{batch: b, budget: budget}
 			if b.stream {
 				p.done = make(chan struct{})
@@ -150,10 +154,41 @@ func (j *job) fetch(ctx context.Context, s mailhaul.Reader, todo mailhaul.UIDSet
 	return gone, nil
 }
 
+// describedFields is what is to be known of a message before its body is asked
+// for.
+const describedFields = mailhaul.FieldFlags | mailhaul.FieldSize | mailhaul.FieldDate
+
+// described are messages of which that is known.
+type described []mailhaul.Message
+
+func (d described) set() mailhaul.UIDSet {
+	uids := make([]mailhaul.UID, len(d))
+	for i, m := range d {
+		uids[i] = m.UID
+	}
+	slices.Sort(uids)
+	return mailhaul.UIDSetOf(uids...)
+}
+
+// of returns the messages of the set, in ascending order, if all are known.
+func (d described) of(set mailhaul.UIDSet) ([]mailhaul.Message, bool) {
+	if len(d) == 0 {
+		return nil, false
+	}
+	msgs := make([]mailhaul.Message, 0, set.Len())
+	for _, m := range d {
+		if set.Contains(m.UID) {
+			msgs = append(msgs, m)
+		}
+	}
+	slices.SortFunc(msgs, func(a, b mailhaul.Message) int { return cmp.Compare(a.UID, b.UID) })
+	return msgs, len(msgs) == set.Len()
+}
+
 // describe lists a few messages, in ascending order.
 func describe(ctx context.Context, s mailhaul.Reader, set mailhaul.UIDSet) ([]mailhaul.Message, error) {
 	msgs := make([]mailhaul.Message, 0, set.Len())
-	for m, err := range s.Messages(ctx, set, mailhaul.FieldFlags|mailhaul.FieldSize|mailhaul.FieldDate, 0) {
+	for m, err := range s.Messages(ctx, set, describedFields, 0) {
 		if err != nil {
 			return nil, err
 		}

@@ -3,9 +3,11 @@
 package sync
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	stdsync "sync"
 	"sync/atomic"
@@ -144,6 +146,7 @@ func (r *run) pass(ctx context.Context) (*Result, error) {
 		for _, j := range append(jobs, views...) {
 			order = append(order, j.source.Name)
 		}
+		defer r.warm(ctx, jobs)()
 		if err := r.preflight(ctx, jobs); err != nil {
 			return err
 		}
@@ -327,8 +330,20 @@ func started(cfg Config, plan *folderPlan) Started {
 	return s
 }
 
-// work carries the jobs out, Config.Mailboxes at a time.
+// work carries the jobs out, Config.Mailboxes at a time: INBOX first, for
+// whoever waits for it, then those with the most messages, so that none of them
+// is left to the end, when it would run alone.
 func (r *run) work(ctx context.Context, jobs []*job) error {
+	jobs = slices.Clone(jobs)
+	slices.SortStableFunc(jobs, func(a, b *job) int {
+		if a.source.IsInbox() != b.source.IsInbox() {
+			if a.source.IsInbox() {
+				return -1
+			}
+			return 1
+		}
+		return cmp.Compare(b.expected(), a.expected())
+	})
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(r.cfg.Mailboxes)
 	for _, j := range jobs {
@@ -340,8 +355,32 @@ func (r *run) work(ctx context.Context, jobs []*job) error {
 	return g.Wait()
 }
 
-// makeMailboxes makes what is missing on the target at once, where the target
-// can do that. What it does not make is left to the mailbox's own job.
+// warm has the connections opened that the jobs will need, while other things
+// are done. The function that it returns ends that.
+func (r *run) warm(ctx context.Context, jobs []*job) (end func()) {
+	n := 0
+	for _, j := range jobs {
+		if !j.unchanged() {
+			n++
+		}
+	}
+	n = min(n, r.cfg.Mailboxes)
+	ctx, cancel := context.WithCancel(ctx)
+	var warming stdsync.WaitGroup
+	for _, side := range []any{r.cfg.Source, r.cfg.Target} {
+		if w, ok := mailhaul.As[mailhaul.Warmer](side); ok && n > 1 {
+			warming.Go(func() { w.Warm(ctx, n) })
+		}
+	}
+	return func() {
+		cancel()
+		warming.Wait()
+	}
+}
+
+// makeMailboxes makes what is missing on the target at once, and subscribes to
+// what is there, where the target can do that. What it does not do is left to the
+// mailbox's own job.
 func (r *run) makeMailboxes(ctx context.Context, jobs []*job) error {
 	bulk, ok := mailhaul.As[mailhaul.BulkCreator](r.cfg.Target)
 	if !ok {
@@ -350,8 +389,10 @@ func (r *run) makeMailboxes(ctx context.Context, jobs []*job) error {
 	var wanted []mailhaul.NewMailbox
 	var of []*job
 	for _, j := range jobs {
-		if j.target.Wire == "" {
-			wanted = append(wanted, mailhaul.NewMailbox{Path: j.folder.TargetPath, Role: j.folder.Role, Subscribe: j.folder.Subscribe})
+		if subscribe := j.folder.Subscribe && !j.target.Subscribed; j.target.Wire == "" || subscribe {
+			wanted = append(wanted, mailhaul.NewMailbox{
+				Path: j.folder.TargetPath, Role: j.folder.Role, Subscribe: subscribe, Wire: j.target.Wire,
+			})
 			of = append(of, j)
 		}
 	}
@@ -367,8 +408,11 @@ func (r *run) makeMailboxes(ctx context.Context, jobs []*job) error {
 		return err
 	}
 	for i, m := range made {
-		if m.Wire != "" {
-			of[i].made(m)
+		switch j := of[i]; {
+		case wanted[i].Wire != "":
+			j.target.Subscribed = m.Subscribed
+		case m.Wire != "":
+			j.made(m)
 		}
 	}
 	return nil

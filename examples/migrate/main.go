@@ -22,6 +22,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"sync"
 	"sync/atomic"
 	"syscall"
 
@@ -218,8 +219,10 @@ func newAccounts(sys system, opt *options, waiting func(mailsync.Waiting)) (from
 		return nil, nil, nil, errors.Join(err, from.Close())
 	}
 	return from, to, func() {
-		_ = from.Close() // all that matters has been said and done
-		_ = to.Close()
+		var closing sync.WaitGroup // all that matters has been said and done
+		closing.Go(func() { _ = from.Close() })
+		closing.Go(func() { _ = to.Close() })
+		closing.Wait()
 		endReading()
 		endWriting()
 	}, nil
