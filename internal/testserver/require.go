@@ -1,9 +1,10 @@
-// What happens where a server is not on this machine.
+// What happens where a server, or another program, is not on this machine.
 
 package testserver
 
 import (
 	"os"
+	"os/exec"
 	"strings"
 	"testing"
 )
@@ -30,4 +31,15 @@ func require(t testing.TB, kind Kind) {
 	if err := kind.Find(); err != nil {
 		unavailable(t, "needs Debian package %s: %v", strings.Join(kind.Packages(), ", "), err)
 	}
+}
+
+// RequireProgram returns where a program is, and skips the test where it is
+// not on this machine, or fails it where servers are required.
+func RequireProgram(t testing.TB, name, debianPackage string) string {
+	t.Helper()
+	path, err := exec.LookPath(name)
+	if err != nil {
+		unavailable(t, "needs Debian package %s: %v", debianPackage, err)
+	}
+	return path
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"testing"
 )
 
 // maxRoot is how long the path of a root may be. Servers put Unix sockets
@@ -39,6 +40,22 @@ func makeRoot() (string, error) {
 		return dir, nil
 	}
 	return "", fmt.Errorf("no place for a server's directory: %w", why)
+}
+
+// Dir makes an empty directory that other users can get at, unlike t.TempDir,
+// and removes it when the test ends.
+func Dir(t testing.TB) string {
+	t.Helper()
+	dir, err := makeRoot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
 }
 
 // traversable returns an error where other users cannot pass through dir.
