@@ -4,13 +4,34 @@ package testserver
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
+	"testing"
 )
 
-type cyrus struct{}
+// CyrusOptions is what a Cyrus can be set to.
+type CyrusOptions struct {
+	Options
+
+	// Settings are lines of imapd.conf, which replace those with the same key.
+	Settings map[string]string
+}
+
+// CyrusAdmin is the administrator of each Cyrus, who has no mailbox.
+var CyrusAdmin = User{"cyrus", "cyrus"}
+
+// CyrusWith starts a Cyrus that is set up otherwise.
+func CyrusWith(t testing.TB, opts CyrusOptions) *Server {
+	t.Helper()
+	return Start(t, cyrus{settings: opts.Settings}, opts.Options)
+}
+
+type cyrus struct{ settings map[string]string }
 
 func (cyrus) Name() string { return "cyrus" }
 
@@ -46,8 +67,7 @@ func (c cyrus) Configure(in *Instance) (Command, error) {
 	service := func(name, program string, s Service) string {
 		return fmt.Sprintf("  %s cmd=\"%s%s -C %s\" listen=\"%s\" prefork=0 maxchild=20\n", name, bin, program, conf, in.Addr(s))
 	}
-	err = writeFiles(in, map[string]string{
-		"imapd.conf": fmt.Sprintf(`configdirectory: %[1]s/conf
+	settings := fmt.Sprintf(`configdirectory: %[1]s/conf
 partition-default: %[1]s/spool
 cyrus_user: %[2]s
 admins: cyrus
@@ -69,14 +89,16 @@ delete_mode: immediate
 sievedir: %[1]s/sieve
 tls_server_cert: %[1]s/cert.pem
 tls_server_key: %[1]s/key.pem
-`, root, cyrusUser),
+`, root, cyrusUser)
+	err = writeFiles(in, map[string]string{
+		"imapd.conf": c.change(settings),
 		"cyrus.conf": fmt.Sprintf("START {\n  recover cmd=\"%sctl_cyrusdb -C %s -r\"\n}\nSERVICES {\n%s%s%s%s}\nEVENTS {\n}\n", bin, conf,
 			service("imap", "imapd", IMAP), service("imaps", "imapd -s", IMAPS), service("pop3", "pop3d", POP3), service("pop3s", "pop3d -s", POP3S)),
 	})
 	if err != nil {
 		return Command{}, err
 	}
-	for _, u := range append([]User{{"cyrus", "cyrus"}}, in.Users...) {
+	for _, u := range append([]User{CyrusAdmin}, in.Users...) {
 		if err := c.AddUser(in, u); err != nil {
 			return Command{}, err
 		}
@@ -87,6 +109,21 @@ tls_server_key: %[1]s/key.pem
 	// The cache may lie below a folder that is closed to others.
 	return inNamespace(in, fmt.Sprintf("mount --bind %s %s\nexport %s\nexec %s/usr/sbin/cyrmaster -D -C %s -M %s/cyrus.conf -p %s/master.pid\n",
 		dir, here, cyrusLibraries(here), here, conf, root, root))
+}
+
+// change returns the lines of imapd.conf with those that are set otherwise.
+func (c cyrus) change(conf string) string {
+	var b strings.Builder
+	for line := range strings.Lines(conf) {
+		key, _, _ := strings.Cut(line, ":")
+		if _, set := c.settings[key]; !set {
+			b.WriteString(line)
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(c.settings)) {
+		fmt.Fprintf(&b, "%s: %s\n", key, c.settings[key])
+	}
+	return b.String()
 }
 
 func (cyrus) AddUser(in *Instance, u User) error {
