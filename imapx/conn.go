@@ -272,6 +272,7 @@ func (c *conn) handle(resp *wire.Response) error {
 		}
 	} else if resp.Err != nil {
 		c.complain(resp, resp.Err)
+		c.dispatch(rawEvent{resp, resp.Err})
 	} else if resp.Search.Malformed {
 		c.complain(resp, wire.ErrSyntax)
 		c.dispatch(resp.Search)
@@ -372,6 +373,7 @@ func (c *conn) route(resp *wire.Response, head wire.Head, s *wire.Scanner) error
 		_, q, err = s.Quota()
 		event = quotaEvent(q)
 	default: // ENABLED, VANISHED, METADATA, and whatever comes
+		c.dispatch(rawEvent{resp, nil})
 		return nil
 	}
 	if err != nil {

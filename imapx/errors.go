@@ -46,6 +46,7 @@ const (
 	opNotify     = "notify"
 	opWatch      = "watch"
 	opLogout     = "logout"
+	opRaw        = "raw"
 )
 
 // verbs are the commands in words that an operator knows.
@@ -73,6 +74,7 @@ var verbs = map[string]string{
 	opIdle:       "watch",
 	opNotify:     "watch",
 	opLogout:     "log out",
+	opRaw:        "administer",
 }
 
 func verb(op string) string {

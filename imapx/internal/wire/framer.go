@@ -82,6 +82,19 @@ type literal struct {
 // Text returns the lines of the response, for messages to people.
 func (r *Response) Text() []byte { return r.text }
 
+// Raw returns a copy of the response's octets as they came, without the last
+// line end: each literal stands behind its announcement and a CRLF. Literals
+// that were handed on are left out.
+func (r *Response) Raw() []byte {
+	raw := make([]byte, 0, len(r.text)+2*len(r.lits))
+	from := 0
+	for _, l := range r.lits {
+		raw = append(append(raw, r.text[from:l.start]...), "\r\n"...)
+		from = l.start
+	}
+	return append(raw, r.text[from:]...)
+}
+
 func (r *Response) reset() {
 	if cap(r.text) > keepBuffer {
 		r.text = nil
