@@ -113,6 +113,25 @@ type Writer interface {
 	Close() error
 }
 
+// Expunger is implemented by a Writer that can remove single messages.
+type Expunger interface {
+	// UIDExpunge removes those messages of the set that have the flag \Deleted,
+	// and no others (RFC 4315 section 2.1). It returns an error that wraps
+	// ErrUnsupported where the server cannot do that, and has removed nothing
+	// then.
+	UIDExpunge(ctx context.Context, set UIDSet) error
+}
+
+// ConditionalStorer is implemented by a Writer that can leave messages alone
+// that somebody else has changed meanwhile.
+type ConditionalStorer interface {
+	// StoreUnchanged changes flags as Store does, but not of messages that have
+	// changed after the mod-sequence since (RFC 7162 section 3.1.3, UNCHANGEDSINCE).
+	// It returns the UIDs of those. Where since is 0, or the mailbox has no
+	// mod-sequences, it changes them all.
+	StoreUnchanged(ctx context.Context, changes []FlagChange, since ModSeq) (modified UIDSet, err error)
+}
+
 // Receipt is the answer to one Append, which may come as late as the Writer's
 // Finish.
 type Receipt interface {
@@ -217,7 +236,7 @@ type Traffic struct {
 
 // As finds, in an endpoint and the endpoints that it decorates, the first that
 // implements T. A decorator shows what it decorates by a method
-// Unwrap() Source or Unwrap() Target.
+// Unwrap() Source or Unwrap() Target. The same serves for Readers and Writers.
 func As[T any](endpoint any) (T, bool) {
 	for endpoint != nil {
 		if t, ok := endpoint.(T); ok {
@@ -227,6 +246,10 @@ func As[T any](endpoint any) (T, bool) {
 		case interface{ Unwrap() Source }:
 			endpoint = u.Unwrap()
 		case interface{ Unwrap() Target }:
+			endpoint = u.Unwrap()
+		case interface{ Unwrap() Reader }:
+			endpoint = u.Unwrap()
+		case interface{ Unwrap() Writer }:
 			endpoint = u.Unwrap()
 		default:
 			endpoint = nil

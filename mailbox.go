@@ -69,6 +69,10 @@ type Status struct {
 	UIDValidity   UIDValidity
 	HighestModSeq ModSeq
 
+	// MailboxID is the mailbox's for ever, whatever its name (RFC 8474 section
+	// 4). Only listings tell it.
+	MailboxID string
+
 	// Flags is what PERMANENTFLAGS allows to be stored, AnyKeyword whether new
 	// keywords may be made (\*). Only an opened mailbox knows them.
 	Flags      []Flag

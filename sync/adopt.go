@@ -27,22 +27,27 @@ type adoption struct {
 	j              *job
 	source, target mailhaul.Reader
 	told           *told           // messages whose UIDs on the target are in doubt; may be nil
-	inDoubt        mailhaul.UIDSet // sources of batches whose answer is missing
+	inDoubt        mailhaul.UIDSet // sources of batches that were sent and of which no UIDs are known
+	unanswered     mailhaul.UIDSet // those of them whose answer is missing
+	interrupted    []foundPair     // what was recognised of the latter
 	adopted        mailhaul.UIDSet // sources of the pairs that were recorded
 }
 
 // adopt matches source messages that are not recorded with target messages
 // that nobody accounts for, and records the pairs. It returns the source's
-// side of them. What was told takes part in it, if there is any: messages whose
+// side of them, and adds to c flags that are to be set. What was told takes part in it, if there is any: messages whose
 // UIDs on the target are in doubt. With an error, what had been recognised by
 // then is recorded: the next pass has less to do.
 //
 // Its memory does not grow with either side, but for messages that have the
 // same key: all of these are held at once.
-func (j *job) adopt(ctx context.Context, s, t mailhaul.Reader, todo, unexplained mailhaul.UIDSet, told *told) (mailhaul.UIDSet, error) {
+func (j *job) adopt(ctx context.Context, s, t mailhaul.Reader, todo, unexplained mailhaul.UIDSet, told *told, c *comparison) (mailhaul.UIDSet, error) {
 	a := &adoption{j: j, source: s, target: t, told: told}
 	for _, in := range j.led.Intents() {
 		a.inDoubt = a.inDoubt.Union(in.Sources)
+		if !in.Stored {
+			a.unanswered = a.unanswered.Union(in.Sources)
+		}
 	}
 	var err error
 	if min(todo.Len(), unexplained.Len()) > j.r.cfg.maxCandidates {
@@ -50,7 +55,60 @@ func (j *job) adopt(ctx context.Context, s, t mailhaul.Reader, todo, unexplained
 	} else {
 		err = a.inMemory(ctx, todo, unexplained)
 	}
+	if err == nil {
+		err = a.restoreFlags(ctx, c)
+	}
 	return a.adopted, err
+}
+
+// restoreFlags finds out what flags a message lacks that was being appended
+// when the connection, or one of us, died: a server that is killed may keep the
+// message and lose its flags. What is missing is no wish of the target's user,
+// so it is set like any change of the source's. A message that was there before
+// keeps its flags.
+func (a *adoption) restoreFlags(ctx context.Context, c *comparison) error {
+	if len(a.interrupted) == 0 {
+		return nil
+	}
+	pairs := make(map[mailhaul.UID]foundPair, len(a.interrupted))
+	uids := make([]mailhaul.UID, 0, len(a.interrupted))
+	for _, p := range a.interrupted {
+		pairs[p.Target] = p
+		uids = append(uids, p.Target)
+	}
+	for m, err := range a.target.Messages(ctx, mailhaul.UIDSetOf(uids...), mailhaul.FieldFlags, 0) {
+		if err != nil {
+			return err
+		}
+		p, ok := pairs[m.UID]
+		if !ok {
+			continue
+		}
+		delete(pairs, m.UID)
+		now, _ := mailhaul.NormalizeFlags(m.Flags)
+		base := common(p.flags, now)
+		if len(base) == len(p.flags) {
+			continue
+		}
+		rec, known, err := a.j.led.Get(ctx, p.Source)
+		if err != nil {
+			return err
+		}
+		if !known || rec.Target != p.Target {
+			continue
+		}
+		// Should this run not live to set them, the next one asks for all flags
+		// and finds the difference.
+		rec.Base = base
+		if err := a.j.led.Put(ctx, rec); err != nil {
+			return err
+		}
+		c.rescan = true
+		add, remove := mergeFlags(base, p.flags, now)
+		rec.Base = p.flags
+		c.flags = append(c.flags, flagWork{mailhaul.FlagChange{UID: p.Target, Add: add, Remove: remove}, rec})
+	}
+	return nil
 }
 
 // inMemory lists the smaller side first: of the other, only messages that have
@@ -127,6 +185,9 @@ func (a *adoption) record(ctx context.Context, pairs []foundPair) error {
 			case !known:
 				records = append(records, a.recordOf(p))
 				fresh = append(fresh, p)
+				if a.unanswered.Contains(p.Source) && len(p.flags) > 0 {
+					a.interrupted = append(a.interrupted, p)
+				}
 			case changed:
 				if p.Basis.Altered() {
 					a.j.alterForm(p.Pair)
@@ -150,6 +211,7 @@ func (a *adoption) record(ctx context.Context, pairs []foundPair) error {
 
 func (a *adoption) recordOf(p foundPair) checkpoint.Record {
 	rec := checkpoint.Record{Source: p.Source, Target: p.Target, Base: p.flags, Altered: p.Basis.Altered()}
+	rec.Adopted = !a.inDoubt.Contains(p.Source) // else it is ours
 	if a.j.toReadBack(p.Pair, a.inDoubt) {
 		rec.State = checkpoint.Unread
 	}

@@ -337,6 +337,10 @@ func TestUserEmptiesTheTarget(t *testing.T) {
 		r.target.Expunge("INBOX", m.UID)
 	}
 	res := r.run()
+	require.Len(t, res.Held, 1, "nobody has confirmed it")
+	require.Zero(t, res.Copied+res.RemovedOnTarget)
+	r.cfg.Confirm = func(mailsync.Held) mailsync.Decision { return mailsync.Accept }
+	res = r.run()
 	require.Equal(t, 8990, res.RemovedOnTarget)
 	require.Equal(t, 10, res.Skipped)
 	require.Zero(t, r.run().Copied)

@@ -17,6 +17,10 @@ import (
 type comparison struct {
 	todo    mailhaul.UIDSet // source messages that are not on the target
 	flags   []flagWork
+	orphans []orphan        // copies whose messages are gone from the source
+	asOf    mailhaul.ModSeq // the target's flags were read after it
+	rescan  bool            // flags of recorded messages are not what their bases say
+	more    bool            // there is more than one pass can take
 	source  mailhaul.Status
 	present int           // messages in the target mailbox
 	wait    time.Duration // look again after it: a message may still turn up
@@ -61,7 +65,16 @@ func (j *job) compare(ctx context.Context) (*comparison, error) {
 	j.firstListing(listing, recorded)
 	j.top, j.there = 0, present.Len()
 
-	c := &comparison{source: s.Status(), present: present.Len()}
+	c := &comparison{source: s.Status(), present: present.Len(), asOf: t.Status().HighestModSeq}
+	absent, err := j.absences(ctx, s.Status(), t.Status(), listing, recorded, present, mapped, state.Explained)
+	if err != nil {
+		return nil, err
+	}
+	if absent.again { // refused: those are not recorded any more
+		if recorded, mapped, err = j.led.Sets(ctx); err != nil {
+			return nil, err
+		}
+	}
 	c.todo = listing.Minus(recorded).Minus(j.failed)
 	unexplained := present.Intersect(mailhaul.UIDSet{{First: max(state.Explained, 1), Last: ^mailhaul.UID(0)}})
 	told, err := j.doubt(ctx, mapped, present, state.Explained)
@@ -74,7 +87,7 @@ func (j *job) compare(ctx context.Context) (*comparison, error) {
 		unexplained = unexplained.Minus(j.recognised)
 	}
 	if wanted := c.todo.Union(told.sources(listing)); len(wanted) > 0 && len(unexplained) > 0 {
-		adopted, err := j.adopt(ctx, s, t, wanted, unexplained, told)
+		adopted, err := j.adopt(ctx, s, t, wanted, unexplained, told, c)
 		if err != nil {
 			return nil, err
 		}
@@ -93,25 +106,41 @@ func (j *job) compare(ctx context.Context) (*comparison, error) {
 	if len(c.todo) > 0 || len(j.led.Intents()) > 0 {
 		state.Complete = false
 	}
-	if err := j.noteRemovals(ctx, mapped.Minus(present), listing); err != nil {
-		return nil, err
+	if !absent.doubtful {
+		if err := j.noteRemovals(ctx, mapped.Minus(present), listing); err != nil {
+			return nil, err
+		}
 	}
 	j.settleIntents(c)
 
+	since := state.SourceStatus.HighestModSeq
 	state.Explained = t.Status().UIDNext
 	if state.Explained == 0 && len(present) > 0 { // the server does not say (Courier)
 		state.Explained = present[len(present)-1].Last + 1
 	}
 	state.Explained = max(state.Explained, 1)
+	state.Departed = absent.departed
+	if absent.doubtful {
+		state.Complete = false
+	}
 	j.led.SetState(state)
+	if c.rescan {
+		state.SourceStatus.HighestModSeq = 0
+		j.led.SetState(state)
+	}
+	if c.orphans, err = j.orphans(ctx, t, absent.orphans); err != nil {
+		return nil, err
+	}
+	c.more = absent.more
 
 	// What changed up to that mod-sequence is in the bases of the records.
-	since := state.SourceStatus.HighestModSeq
 	if since == 0 || since != s.Status().HighestModSeq {
 		both := recorded.Intersect(listing)
-		if c.flags, err = j.changedFlags(ctx, s, t, both, since); err != nil {
+		flags, err := j.changedFlags(ctx, s, t, both, since)
+		if err != nil {
 			return nil, err
 		}
+		c.flags = append(c.flags, flags...)
 	}
 	return c, j.led.Commit(ctx)
 }

@@ -78,6 +78,18 @@ type Config struct {
 	// message having been moved in between. Default 5; negative means none.
 	Retries int
 
+	// Deletes says what becomes of copies whose messages are gone from the
+	// source. Default DeletesKeep: nothing. A POP3 source loses messages to each
+	// client that takes them away.
+	Deletes Deletes
+
+	// Confirm is asked when the brake stops a mailbox: more than 50 messages,
+	// and more than a fifth of it, are gone at once from the source (where Deletes
+	// says to do something about that) or from the target. It is asked once a
+	// run for each mailbox and side, by the goroutine that moves the mailbox.
+	// Nil always says Hold.
+	Confirm func(Held) Decision
+
 	// OnFailure is called for each message and each mailbox that could not be
 	// moved, as it is found. It is never called for a cancellation. The same
 	// entries are in Result.Failed.
@@ -126,6 +138,9 @@ func (c Config) applyDefaults() Config {
 		c.Retries = 5
 	case c.Retries < 0:
 		c.Retries = 0
+	}
+	if c.Deletes == "" {
+		c.Deletes = DeletesKeep
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
@@ -182,6 +197,11 @@ func (c Config) validate() error {
 	}
 	if c.StreamAbove < 0 {
 		bad("StreamAbove is %d; it cannot be negative", c.StreamAbove)
+	}
+	switch c.Deletes {
+	case "", DeletesKeep, DeletesFlag, DeletesRemove:
+	default:
+		bad("Deletes is %q; it can be keep, flag or remove", string(c.Deletes))
 	}
 	if c.SettleTime < 0 {
 		bad("SettleTime is %v; it cannot be negative", c.SettleTime)

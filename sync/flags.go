@@ -53,6 +53,11 @@ func sameFlags(a, b []mailhaul.Flag) bool {
 	return slices.EqualFunc(a, b, mailhaul.Flag.Equal)
 }
 
+// common returns the flags of a that b has too.
+func common(a, b []mailhaul.Flag) []mailhaul.Flag {
+	return slices.DeleteFunc(slices.Clone(a), func(f mailhaul.Flag) bool { return !mailhaul.HasFlag(b, f) })
+}
+
 // keepable returns those of flags that a mailbox can store.
 func keepable(flags []mailhaul.Flag, st mailhaul.Status) []mailhaul.Flag {
 	return slices.DeleteFunc(slices.Clone(flags), func(f mailhaul.Flag) bool {

@@ -32,6 +32,10 @@ type job struct {
 	known   bool            // listing has been filled in
 	skipped mailhaul.UIDSet // those of them that an earlier run has moved
 
+	decided  map[Side]Decision // what Config.Confirm said
+	departed int               // copies whose messages are gone from the source, decided about
+	merges   int               // how often flags changed between reading and writing them
+
 	recognised mailhaul.UIDSet // UIDs on the target that this run has recorded by content
 
 	mu       stdsync.Mutex                // protects what follows, and res, from the appenders, of which there may be several
@@ -110,12 +114,16 @@ func (j *job) loop(ctx context.Context) error {
 	}
 	tries := attempts{limit: j.r.cfg.Retries}
 	for {
-		before := j.done + j.failed.Len() + j.vanished.Len()
+		before := j.advanced()
 		again, err := j.pass(ctx)
+		if held, ok := errors.AsType[*heldError](err); ok {
+			j.hold(held)
+			return j.record(ctx)
+		}
 		if err != nil || again { // else the balance is drawn first
 			err = graver(err, j.record(ctx))
 		}
-		if j.done+j.failed.Len()+j.vanished.Len() > before {
+		if j.advanced() > before {
 			tries.progress()
 			j.r.stuck.Store(0)
 		}
@@ -164,6 +172,9 @@ func (j *job) loop(ctx context.Context) error {
 		}
 	}
 }
+
+// advanced grows with whatever a pass has settled.
+func (j *job) advanced() int { return j.done + j.failed.Len() + j.vanished.Len() + j.departed }
 
 // pass does what can be done with one set of connections. again asks for
 // another: something has to be looked at once more.
@@ -264,7 +275,8 @@ func (j *job) unchanged() bool {
 		s.UIDValidity == st.SourceValidity && s.UIDNext == st.SourceStatus.UIDNext && s.UIDNext != 0 &&
 		s.Messages == st.SourceStatus.Messages &&
 		t.UIDValidity == st.TargetValidity && t.UIDNext == st.TargetStatus.UIDNext && t.UIDNext != 0 &&
-		t.UIDNext <= st.Explained && t.Messages == st.TargetStatus.Messages
+		t.UIDNext <= st.Explained && t.Messages == st.TargetStatus.Messages &&
+		(!st.Departed || j.r.cfg.Deletes == DeletesKeep)
 }
 
 // freshTarget reports whether the target mailbox is known to be empty and

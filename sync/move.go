@@ -14,8 +14,8 @@ import (
 // to be empty; if that, or what the comparison saw, is no longer true, it asks
 // for another pass and writes nothing.
 func (j *job) move(ctx context.Context, c *comparison) (again bool, err error) {
-	if c != nil && len(c.todo) == 0 && !slices.ContainsFunc(c.flags, flagWork.needed) {
-		return false, j.settleSource(ctx, c.source, c.flags)
+	if c != nil && len(c.todo) == 0 && len(c.orphans) == 0 && !slices.ContainsFunc(c.flags, flagWork.needed) {
+		return c.more, j.settleSource(ctx, c.source, c.flags)
 	}
 	w, err := j.r.cfg.Target.OpenWriter(ctx, j.target)
 	if err != nil {
@@ -26,11 +26,21 @@ func (j *job) move(ctx context.Context, c *comparison) (again bool, err error) {
 		return true, nil
 	}
 	if c != nil {
-		if err := j.storeFlags(ctx, w, c.flags); err != nil {
+		modified, err := j.storeFlags(ctx, w, c.flags, c.asOf)
+		if err != nil {
 			return false, err
 		}
+		if err := j.deleteCopies(ctx, w, c.orphans, c.asOf); err != nil {
+			return false, err
+		}
+		if modified { // merge again, with what is there now
+			if j.merges++; j.merges <= maxMerges {
+				return true, nil
+			}
+			c.source.HighestModSeq = j.led.State().SourceStatus.HighestModSeq // the next run does
+		}
 		if len(c.todo) == 0 {
-			return false, j.settleSource(ctx, c.source, nil)
+			return c.more, j.settleSource(ctx, c.source, nil)
 		}
 	}
 
@@ -77,7 +87,14 @@ func (j *job) move(ctx context.Context, c *comparison) (again bool, err error) {
 			return false, err
 		}
 	}
-	return again, j.settleSource(ctx, s.Status(), nil)
+	status := s.Status()
+	if c != nil {
+		again = again || c.more
+		if j.merges > maxMerges {
+			status.HighestModSeq = c.source.HighestModSeq
+		}
+	}
+	return again, j.settleSource(ctx, status, nil)
 }
 
 // openSource opens the source's mailbox. Of one that is to be copied whole it
@@ -90,6 +107,10 @@ func (j *job) openSource(ctx context.Context, whole bool) (mailhaul.Reader, desc
 	s, err := j.r.cfg.Source.OpenReader(ctx, j.source)
 	return s, nil, err
 }
+
+// maxMerges is how often flags of a mailbox are merged anew in one run, since
+// its user changed them between reading and writing them.
+const maxMerges = 3
 
 func (w flagWork) needed() bool { return len(w.change.Add)+len(w.change.Remove) > 0 }
 
@@ -135,8 +156,10 @@ func (j *job) settleSource(ctx context.Context, status mailhaul.Status, flags []
 	return nil
 }
 
-// storeFlags carries flag changes over.
-func (j *job) storeFlags(ctx context.Context, w mailhaul.Writer, work []flagWork) error {
+// storeFlags carries flag changes over. It reports whether some messages have
+// changed on the target after asOf, when they were read: nothing was done about
+// them.
+func (j *job) storeFlags(ctx context.Context, w mailhaul.Writer, work []flagWork, asOf mailhaul.ModSeq) (bool, error) {
 	var changes []mailhaul.FlagChange
 	for i := range work {
 		work[i].change.Add = keepable(work[i].change.Add, w.Status())
@@ -145,18 +168,23 @@ func (j *job) storeFlags(ctx context.Context, w mailhaul.Writer, work []flagWork
 			changes = append(changes, work[i].change)
 		}
 	}
+	var modified mailhaul.UIDSet
 	if len(changes) > 0 {
-		if err := w.Store(ctx, changes); err != nil {
-			return err
+		var err error
+		if modified, err = storeFlags(ctx, w, changes, asOf); err != nil {
+			return false, err
 		}
-		j.res.FlagsUpdated += len(changes)
+		j.res.FlagsUpdated += len(changes) - modified.Len()
 	}
 	for _, f := range work {
+		if modified.Contains(f.change.UID) {
+			continue
+		}
 		if err := j.led.Put(ctx, f.record); err != nil {
-			return err
+			return false, err
 		}
 	}
-	return nil
+	return len(modified) > 0, nil
 }
 
 // vanish counts messages that are gone from the source. It is no error: its

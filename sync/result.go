@@ -29,6 +29,7 @@ type Result struct {
 	Vanished        int `json:"vanished"`          // gone from the source while being moved
 	RemovedOnTarget int `json:"removed_on_target"` // moved once, since removed by the target's user; not brought back
 	FlagsUpdated    int `json:"flags_updated"`
+	Deleted         int `json:"deleted,omitempty"` // copies removed or flagged, their messages being gone from the source
 
 	Bytes      int64   `json:"bytes"` // of the messages copied
 	Seconds    float64 `json:"seconds"`
@@ -45,6 +46,9 @@ type Result struct {
 
 	// Failed lists what of the source is not on the target.
 	Failed []Failure `json:"failed"`
+
+	// Held lists mailboxes that the brake has stopped. They are in Failed too.
+	Held []Held `json:"held,omitempty"`
 
 	// Warnings are sentences about anything else that an operator should know.
 	Warnings []string `json:"warnings"`
@@ -64,6 +68,7 @@ type MailboxResult struct {
 	Vanished        int    `json:"vanished"`
 	RemovedOnTarget int    `json:"removed_on_target"`
 	FlagsUpdated    int    `json:"flags_updated"`
+	Deleted         int    `json:"deleted,omitempty"`
 	FlagsDropped    int    `json:"flags_dropped"` // keywords that the target cannot keep
 	Bytes           int64  `json:"bytes"`
 	Failed          int    `json:"failed"`
@@ -122,6 +127,12 @@ func (t *tally) fail(f Failure) {
 	t.r.Failed = append(t.r.Failed, f)
 }
 
+func (t *tally) hold(h Held) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.r.Held = append(t.r.Held, h)
+}
+
 func (t *tally) alter(a Alteration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -166,6 +177,7 @@ func (t *tally) result(order []string) *Result {
 		r.Vanished += m.Vanished
 		r.RemovedOnTarget += m.RemovedOnTarget
 		r.FlagsUpdated += m.FlagsUpdated
+		r.Deleted += m.Deleted
 		r.Bytes += m.Bytes
 	}
 	return &r

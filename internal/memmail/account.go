@@ -33,6 +33,7 @@ type Box struct {
 	Validity   mailhaul.UIDValidity
 	Next       mailhaul.UID
 	ModSeq     mailhaul.ModSeq
+	ID         string   // MAILBOXID; empty for none
 	Messages   []Stored // in ascending order of UIDs
 }
 
@@ -78,6 +79,12 @@ type Hooks struct {
 	List func() error
 	// Store alters octets on their way into the mailbox.
 	Store func(body []byte) []byte
+	// Flags is called before flags are changed.
+	Flags func(mailbox string, changes []mailhaul.FlagChange)
+	// Expunge is called before messages are removed. An error removes none.
+	Expunge func(mailbox string, set mailhaul.UIDSet) error
+	// UIDs changes what a Reader lists.
+	UIDs func(mailbox string, truth mailhaul.UIDSet) mailhaul.UIDSet
 }
 
 // Answer says what a Writer makes of one batch.
@@ -195,6 +202,29 @@ func (a *Account) Expunge(path string, uids ...mailhaul.UID) {
 	b.ModSeq++
 }
 
+// Rename gives a mailbox another path, and keeps all else.
+func (a *Account) Rename(from, to string) {
+	b := a.Box(from)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	b.Path = strings.Split(to, "/")
+}
+
+// NewValidity gives a mailbox another UIDVALIDITY, and its messages the UIDs
+// from 1 on.
+func (a *Account) NewValidity(path string) {
+	b := a.Box(path)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.validity++
+	b.Validity, b.Next = a.validity, 1
+	b.Messages = slices.Clone(b.Messages)
+	for i := range b.Messages {
+		b.Messages[i].UID = b.Next
+		b.Next++
+	}
+}
+
 // Snapshot returns a copy of a mailbox's messages.
 func (a *Account) Snapshot(path string) []Stored {
 	b := a.Box(path)
@@ -238,7 +268,7 @@ func (b *Box) status(a *Account) mailhaul.Status {
 		next = b.Messages[len(seen)].UID
 	}
 	s := mailhaul.Status{
-		Messages: uint32(len(seen)), UIDNext: next, UIDValidity: b.Validity, HighestModSeq: b.ModSeq,
+		Messages: uint32(len(seen)), UIDNext: next, UIDValidity: b.Validity, HighestModSeq: b.ModSeq, MailboxID: b.ID,
 		Flags:      []mailhaul.Flag{mailhaul.FlagSeen, mailhaul.FlagAnswered, mailhaul.FlagFlagged, mailhaul.FlagDeleted, mailhaul.FlagDraft},
 		AnyKeyword: true,
 	}

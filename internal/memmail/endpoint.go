@@ -5,6 +5,7 @@ package memmail
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"iter"
 	"slices"
@@ -16,8 +17,10 @@ import (
 )
 
 var (
-	_ mailhaul.Target = (*Account)(nil)
-	_ mailhaul.Meter  = (*Account)(nil)
+	_ mailhaul.Target            = (*Account)(nil)
+	_ mailhaul.Meter             = (*Account)(nil)
+	_ mailhaul.Expunger          = (*writer)(nil)
+	_ mailhaul.ConditionalStorer = (*writer)(nil)
 )
 
 func (a *Account) Account() mailhaul.Account {
@@ -153,6 +156,9 @@ func (r *reader) UIDs(ctx context.Context) (mailhaul.UIDSet, error) {
 	for _, m := range r.b.seen(r.a) {
 		s.Add(m.UID)
 	}
+	if r.a.Hooks.UIDs != nil {
+		s = r.a.Hooks.UIDs(r.name, s)
+	}
 	return s, ctx.Err()
 }
 
@@ -176,6 +182,9 @@ func (r *reader) Messages(ctx context.Context, set mailhaul.UIDSet, fields mailh
 			out := mailhaul.Message{UID: m.UID}
 			if fields&mailhaul.FieldFlags != 0 {
 				out.Flags = append(slices.Clone(m.Flags), `\Recent`)
+				if !r.a.NoModSeq {
+					out.ModSeq = m.ModSeq
+				}
 			}
 			if fields&mailhaul.FieldSize != 0 {
 				out.Size = int64(len(m.Body))
@@ -339,6 +348,14 @@ type receipt struct{ outcomes []mailhaul.Outcome }
 func (r *receipt) Wait(ctx context.Context) ([]mailhaul.Outcome, error) { return r.outcomes, nil }
 
 func (w *writer) Store(ctx context.Context, changes []mailhaul.FlagChange) error {
+	_, err := w.StoreUnchanged(ctx, changes, 0)
+	return err
+}
+
+func (w *writer) StoreUnchanged(ctx context.Context, changes []mailhaul.FlagChange, since mailhaul.ModSeq) (modified mailhaul.UIDSet, err error) {
+	if w.a.Hooks.Flags != nil {
+		w.a.Hooks.Flags(w.name, changes)
+	}
 	w.a.mu.Lock()
 	defer w.a.mu.Unlock()
 	w.a.waits++
@@ -346,6 +363,10 @@ func (w *writer) Store(ctx context.Context, changes []mailhaul.FlagChange) error
 		for i := range w.b.Messages {
 			m := &w.b.Messages[i]
 			if m.UID != c.UID {
+				continue
+			}
+			if since > 0 && !w.a.NoModSeq && m.ModSeq > since {
+				modified.Add(m.UID)
 				continue
 			}
 			flags := slices.DeleteFunc(slices.Clone(m.Flags), func(f mailhaul.Flag) bool { return mailhaul.HasFlag(c.Remove, f) })
@@ -359,6 +380,25 @@ func (w *writer) Store(ctx context.Context, changes []mailhaul.FlagChange) error
 			m.ModSeq = w.b.ModSeq
 		}
 	}
+	return modified, ctx.Err()
+}
+
+func (w *writer) UIDExpunge(ctx context.Context, set mailhaul.UIDSet) error {
+	if w.a.NoUIDPlus {
+		return fmt.Errorf("expunge by UID: %w", mailhaul.ErrUnsupported)
+	}
+	if w.a.Hooks.Expunge != nil {
+		if err := w.a.Hooks.Expunge(w.name, set); err != nil {
+			return err
+		}
+	}
+	w.a.mu.Lock()
+	defer w.a.mu.Unlock()
+	w.a.waits++
+	w.b.Messages = slices.DeleteFunc(slices.Clone(w.b.Messages), func(m Stored) bool {
+		return set.Contains(m.UID) && mailhaul.HasFlag(m.Flags, mailhaul.FlagDeleted)
+	})
+	w.b.ModSeq++
 	return ctx.Err()
 }
 
