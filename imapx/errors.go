@@ -39,6 +39,7 @@ const (
 	opSubscribe  = "subscribe"
 	opAppend     = "append"
 	opStore      = "store"
+	opCopy       = "copy"
 	opExpunge    = "expunge"
 	opQuota      = "quota"
 	opNoop       = "noop"
@@ -68,6 +69,7 @@ var verbs = map[string]string{
 	opFetch:      "read",
 	opAppend:     "append to",
 	opStore:      "store flags in",
+	opCopy:       "copy messages of",
 	opExpunge:    "expunge",
 	opSubscribe:  "subscribe to",
 	opQuota:      "ask for the quota",

@@ -275,7 +275,10 @@ func (w *Writer) resend(ctx context.Context, msgs []*outgoing) error {
 	if err := w.look(ctx, u); err != nil {
 		return err
 	}
-	return w.stopped()
+	if err := w.stopped(); err != nil || len(msgs) > 1 {
+		return err
+	}
+	return w.replace(ctx, msgs[0])
 }
 
 // tally is what is known to be ours in the mailbox. Of two values of a Writer's

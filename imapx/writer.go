@@ -25,6 +25,7 @@ type Writer struct {
 
 	// Of whoever has the turn:
 	keywords map[string]bool // that the mailbox has already, in lower case
+	refused  Refused         // nil: nothing takes a refused message's place
 
 	mu       sync.Mutex // protects the fields below
 	open     []*unit    // begun and without an outcome, oldest first
