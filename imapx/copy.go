@@ -20,8 +20,12 @@ func (w *Writer) UIDCopy(ctx context.Context, set mailhaul.UIDSet, to mailhaul.M
 		return nil, nil
 	}
 	err = w.withTurn(ctx, opCopy, func() error {
-		// Dovecot does not find what an APPEND in front of it, unanswered, stores.
+		// Dovecot does not find what an APPEND in front of it, unanswered,
+		// stores, and Courier not before it has shown it.
 		if err := w.resolve(ctx, nil); err != nil {
+			return err
+		}
+		if err := w.c.noop(ctx); err != nil {
 			return err
 		}
 		if err := w.stopped(); err != nil {
@@ -45,7 +49,7 @@ func (w *Writer) UIDCopy(ctx context.Context, set mailhaul.UIDSet, to mailhaul.M
 		if !told {
 			copies = nil
 		}
-		return nil
+		return w.c.noop(ctx) // so that the copies can be named from now on
 	})
 	return copies, err
 }

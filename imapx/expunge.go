@@ -20,6 +20,10 @@ func (w *Writer) UIDExpunge(ctx context.Context, set mailhaul.UIDSet) error {
 		if !w.c.can("UIDPLUS") {
 			return fmt.Errorf("expunge by UID: %w", mailhaul.ErrUnsupported)
 		}
+		// Courier expunges nothing that it has not shown yet.
+		if err := w.c.noop(ctx); err != nil {
+			return err
+		}
 		for _, part := range wire.SplitSet(set, w.c.cfg.Limits.MaxCommand-32, maxFetchSet) {
 			cmd := w.c.command(opExpunge, "UID EXPUNGE ")
 			cmd.enc.Set(part)

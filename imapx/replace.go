@@ -12,7 +12,7 @@ import (
 // be told what became of that. It may run on the goroutine of whoever waits for
 // a Receipt, and must not use the Writer. An error ends the Writer's work: what
 // is behind the message is not stored.
-type Refused func(ctx context.Context, refused mailhaul.Outgoing) (instead *mailhaul.Outgoing, done func(mailhaul.Outcome), err error)
+type Refused = func(ctx context.Context, refused mailhaul.Outgoing) (instead *mailhaul.Outgoing, done func(mailhaul.Outcome), err error)
 
 // WhenRefused sets what is called. It is to be called before the first Append.
 // Only where Multi says so, and for messages whose bodies are buffered and not
