@@ -69,8 +69,11 @@ func (s *Syncer) Run(ctx context.Context) (*Result, error) {
 		return newTally(s.cfg).result(nil), err
 	}
 	defer s.end()
-	r := &run{cfg: s.cfg, tally: newTally(s.cfg), emit: emitter{ev: s.cfg.Events}, start: time.Now(), drain: drain}
-	return r.pass(ctx)
+	return newRun(s.cfg, drain).pass(ctx)
+}
+
+func newRun(cfg Config, drain <-chan struct{}) *run {
+	return &run{cfg: cfg, tally: newTally(cfg), emit: emitter{ev: cfg.Events}, start: time.Now(), drain: drain}
 }
 
 // Drain makes the present Run, if any, finish what is in flight, record it and
@@ -111,7 +114,9 @@ type run struct {
 	tally  *tally
 	emit   emitter
 	meter  meter
+	source *mailhaul.Listing
 	target *mailhaul.Listing
+	every  []*job // of all mailboxes, views last
 	start  time.Time
 	drain  <-chan struct{}
 	mu     stdsync.Mutex   // protects taken
@@ -143,7 +148,8 @@ func (r *run) pass(ctx context.Context) (*Result, error) {
 		if err != nil {
 			return err
 		}
-		for _, j := range append(jobs, views...) {
+		r.every = slices.Concat(jobs, views)
+		for _, j := range r.every {
 			order = append(order, j.source.Name)
 		}
 		defer r.warm(ctx, jobs)()
@@ -168,6 +174,11 @@ func (r *run) pass(ctx context.Context) (*Result, error) {
 		}
 		return r.conclude(ctx, append(jobs, views...), true)
 	}()
+	return r.outcome(ctx, order, before, err)
+}
+
+// outcome makes the Result of a pass, and its error.
+func (r *run) outcome(ctx context.Context, order []string, before int64, err error) (*Result, error) {
 	if w, ok := mailhaul.As[mailhaul.Warner](r.cfg.Source); ok {
 		for _, text := range w.Warnings() {
 			r.tally.warn(text)
@@ -220,7 +231,7 @@ func (r *run) prepare(ctx context.Context) (*folderPlan, error) {
 	for _, w := range append(source.Warnings, target.Warnings...) {
 		r.tally.warn(w)
 	}
-	r.target = target
+	r.source, r.target = source, target
 	earlier, err := r.earlier(ctx, target)
 	if err != nil {
 		return nil, err
