@@ -57,8 +57,9 @@ type Ledger struct {
 	ids     map[string]uint32
 	lastID  uint32
 	open    map[string]*MailboxLedger
-	unnamed bool // the format and account keys are not known to be in the store
-	older   bool // the store says that it has an earlier format
+	waiting []*MailboxLedger // that have deferred something
+	unnamed bool             // the format and account keys are not known to be in the store
+	older   bool             // the store says that it has an earlier format
 }
 
 // OpenLedger returns the Ledger of a pair, an empty one where the Store knows

@@ -10,9 +10,10 @@ import (
 )
 
 // Commit makes everything that was staged before it was called durable, in one
-// Store.Commit, or none of it. With nothing staged it does nothing. After an
-// error all is staged as before, and Commit may be called again; what is staged
-// while a Commit is under way belongs to the next one.
+// Store.Commit, or none of it, and with it what other mailboxes have deferred.
+// With nothing staged it does nothing. After an error all is staged as before,
+// and Commit may be called again; what is staged while a Commit is under way
+// belongs to the next one.
 func (m *MailboxLedger) Commit(ctx context.Context) error {
 	select {
 	case m.committing <- struct{}{}:
@@ -24,16 +25,102 @@ func (m *MailboxLedger) Commit(ctx context.Context) error {
 	if err != nil || p == nil {
 		return err
 	}
-	if err := m.ledger.store.Commit(ctx, p.ops); err != nil {
+	all, release := m.ledger.deferred(ctx, m)
+	defer release()
+	return m.ledger.commit(ctx, append(all, p))
+}
+
+// Defer leaves what is staged to the next Commit of any mailbox of the Ledger,
+// or to the Ledger's own: for the end of a mailbox, which need not be known by
+// itself before anything else is.
+func (m *MailboxLedger) Defer() {
+	m.ledger.mu.Lock()
+	defer m.ledger.mu.Unlock()
+	if !slices.Contains(m.ledger.waiting, m) {
+		m.ledger.waiting = append(m.ledger.waiting, m)
+	}
+}
+
+// Commit makes durable what was deferred, in one Store.Commit. With nothing
+// deferred it does nothing.
+func (l *Ledger) Commit(ctx context.Context) error {
+	for {
+		l.mu.Lock()
+		var first *MailboxLedger
+		if len(l.waiting) > 0 {
+			first = l.waiting[0]
+		}
+		l.mu.Unlock()
+		if first == nil {
+			return nil
+		}
+		if err := first.Commit(ctx); err != nil {
+			return err
+		}
+		l.done(first) // it may have had nothing staged
+	}
+}
+
+// deferred prepares what mailboxes other than m have deferred, except those that
+// somebody else is committing, or that cannot be read: they stay deferred. The
+// caller calls release after its commit.
+func (l *Ledger) deferred(ctx context.Context, m *MailboxLedger) (all []*prepared, release func()) {
+	l.mu.Lock()
+	waiting := slices.Clone(l.waiting)
+	l.mu.Unlock()
+	var held []*MailboxLedger
+	for _, w := range waiting {
+		if w == m {
+			continue
+		}
+		select {
+		case w.committing <- struct{}{}:
+			held = append(held, w)
+		default:
+			continue
+		}
+		if p, err := w.prepare(ctx); err == nil && p != nil {
+			all = append(all, p)
+		}
+	}
+	return all, func() {
+		for _, w := range held {
+			<-w.committing
+		}
+	}
+}
+
+// commit writes what was prepared, at once.
+func (l *Ledger) commit(ctx context.Context, all []*prepared) error {
+	var ops []Op
+	for _, p := range all {
+		ops = append(ops, p.ops...)
+	}
+	if err := l.store.Commit(ctx, ops); err != nil {
 		return err
 	}
-	m.ledger.named()
-	m.settle(p)
+	l.named()
+	for _, p := range all {
+		p.of.settle(p)
+		l.done(p.of)
+	}
 	return nil
+}
+
+// done takes a mailbox off those that have deferred something, if all of it is
+// durable.
+func (l *Ledger) done(m *MailboxLedger) {
+	if m.Dirty() {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.waiting = slices.DeleteFunc(l.waiting, func(w *MailboxLedger) bool { return w == m })
 }
 
 // prepared is what one Commit writes.
 type prepared struct {
+	of         *MailboxLedger
 	ops        []Op
 	generation uint64 // all that was staged up to it
 	chunks     map[uint32]written
@@ -67,6 +154,7 @@ func (m *MailboxLedger) prepare(ctx context.Context) (*prepared, error) {
 		return nil, err
 	}
 	p := &prepared{
+		of:         m,
 		ops:        m.ledger.nameOps(),
 		generation: m.generation,
 		chunks:     make(map[uint32]written),

@@ -32,8 +32,11 @@ func (j *job) conclude(ctx context.Context, err error) {
 	if j.known && j.res.Failed == 0 && !j.r.draining() {
 		j.complete = j.prove(ctx)
 	}
-	if err := j.record(ctx); err != nil {
-		j.complete = false
+	if j.complete {
+		// The next batch of any mailbox takes it along. Should nobody live to
+		// see that, the last batch is settled again.
+		j.led.Defer()
+	} else if err := j.record(ctx); err != nil {
 		j.giveUp(err)
 		return
 	}

@@ -179,6 +179,7 @@ func (r *run) pass(ctx context.Context) (*Result, error) {
 
 // outcome makes the Result of a pass, and its error.
 func (r *run) outcome(ctx context.Context, order []string, before int64, err error) (*Result, error) {
+	err = graver(err, r.record(ctx))
 	if w, ok := mailhaul.As[mailhaul.Warner](r.cfg.Source); ok {
 		for _, text := range w.Warnings() {
 			r.tally.warn(text)
@@ -463,18 +464,25 @@ func (r *run) conclude(ctx context.Context, jobs []*job, doubt bool) error {
 		}
 		return r.conclude(ctx, jobs, false)
 	}
-	g, gctx := errgroup.WithContext(ctx) // commits that come together share an fsync
 	for _, j := range jobs {
 		st := status[j.target.Wire]
 		if !j.complete || j.untouched || st == nil {
 			continue
 		}
-		g.Go(func() error {
-			state := j.led.State()
-			state.TargetStatus = *st
-			j.led.SetState(state)
-			return j.led.Commit(gctx)
-		})
+		state := j.led.State()
+		state.TargetStatus = *st
+		j.led.SetState(state)
+		j.led.Defer()
 	}
-	return g.Wait()
+	return nil
+}
+
+// record makes durable how mailboxes have ended, even when ctx is done.
+func (r *run) record(ctx context.Context) error {
+	if r.ledger == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	return r.ledger.Commit(ctx)
 }
