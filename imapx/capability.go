@@ -64,6 +64,28 @@ func (c capabilities) appendLimit() (limit int64, perMailbox bool) {
 	return 0, false
 }
 
+// messageLimit returns how many messages a command may be about (RFC 9738), 0
+// where there is no limit.
+func (c capabilities) messageLimit() int {
+	for name := range c {
+		if text, ok := strings.CutPrefix(name, "MESSAGELIMIT="); ok {
+			if n, err := strconv.Atoi(text); err == nil && n > 0 {
+				return n
+			}
+		}
+	}
+	return 0
+}
+
+// atOnce returns how many messages a command may be about, most unless the
+// server allows fewer.
+func (c *conn) atOnce(most int) int {
+	if n := c.capabilities().messageLimit(); n > 0 {
+		return min(n, most)
+	}
+	return most
+}
+
 // capability returns a command that asks what the server can do. The answer is
 // stored as it comes.
 func (c *conn) capability() *command {

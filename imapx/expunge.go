@@ -24,7 +24,7 @@ func (w *Writer) UIDExpunge(ctx context.Context, set mailhaul.UIDSet) error {
 		if err := w.c.noop(ctx); err != nil {
 			return err
 		}
-		for _, part := range wire.SplitSet(set, w.c.cfg.Limits.MaxCommand-32, maxFetchSet) {
+		for _, part := range wire.SplitSet(set, w.c.cfg.Limits.MaxCommand-32, w.c.atOnce(maxFetchSet)) {
 			cmd := w.c.command(opExpunge, "UID EXPUNGE ")
 			cmd.enc.Set(part)
 			if _, err := w.c.run(ctx, cmd); err != nil {

@@ -163,7 +163,7 @@ func (l *listing) send(ctx context.Context, fields mailhaul.Fields, since mailha
 func (c *conn) sendFetch(ctx context.Context, f *fetching, tail string, g gate, wants func(any) bool, end func(error)) error {
 	sets := []mailhaul.UIDSet{f.set}
 	if !f.all {
-		sets = wire.SplitSet(f.set, c.cfg.Limits.MaxCommand-len(tail)-32, maxFetchSet)
+		sets = wire.SplitSet(f.set, c.cfg.Limits.MaxCommand-len(tail)-32, c.atOnce(maxFetchSet))
 	}
 	f.pending = len(sets)
 	if g != nil {

@@ -313,7 +313,10 @@ func (w *Writer) arrivals(ctx context.Context, u *unit) (bool, error) {
 	if err := w.c.noop(ctx); err != nil {
 		return false, err
 	}
-	found, err := w.c.searchUIDs(ctx, "UID "+strconv.FormatUint(uint64(from.watermark), 10)+":*")
+	found, st, err := w.c.searchUIDs(ctx, "UID "+strconv.FormatUint(uint64(from.watermark), 10)+":*")
+	if err == nil {
+		err = w.c.unmixed(opSearch, st)
+	}
 	if err != nil {
 		return false, err
 	}

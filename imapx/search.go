@@ -2,6 +2,8 @@ package imapx
 
 import (
 	"context"
+	"fmt"
+	"strings"
 
 	"github.com/mailhaul/mailhaul"
 	"github.com/mailhaul/mailhaul/imapx/internal/wire"
@@ -11,8 +13,16 @@ import (
 // says is held against the number of messages, since there are servers whose
 // index knows messages that are gone; where they disagree the messages
 // themselves are asked.
+//
+// A server with a limit (RFC 9738) answers from the highest UID down, as far as
+// it goes; it is asked for the rest until there is none.
 func (c *conn) uids(ctx context.Context) (mailhaul.UIDSet, error) {
-	found, err := c.searchUIDs(ctx, "ALL")
+	found, err := c.piecewise(func(below mailhaul.UID) (mailhaul.UIDSet, wire.Status, error) {
+		if below == 0 {
+			return c.searchUIDs(ctx, "ALL")
+		}
+		return c.searchUIDs(ctx, fmt.Sprintf("UID 1:%d", below-1))
+	}, opSearch)
 	if err == nil && uint64(found.Len()) == uint64(c.messages()) {
 		return found, nil
 	}
@@ -22,12 +32,42 @@ func (c *conn) uids(ctx context.Context) (mailhaul.UIDSet, error) {
 	if c.messages() == 0 {
 		return nil, nil // "1:*" is no set of an empty mailbox
 	}
-	return c.fetchUIDs(ctx, "1:*")
+	return c.piecewise(func(below mailhaul.UID) (mailhaul.UIDSet, wire.Status, error) {
+		if below == 0 {
+			return c.fetchUIDs(ctx, "1:*")
+		}
+		return c.fetchUIDs(ctx, fmt.Sprintf("1:%d", below-1))
+	}, opFetch)
+}
+
+// piecewise asks for UIDs below a bound, 0 for none, again and again while the
+// server says that its answer ends at a UID above 1.
+func (c *conn) piecewise(ask func(below mailhaul.UID) (mailhaul.UIDSet, wire.Status, error), op string) (mailhaul.UIDSet, error) {
+	var all mailhaul.UIDSet
+	for below := mailhaul.UID(0); ; {
+		found, st, err := ask(below)
+		if err != nil {
+			return nil, err
+		}
+		all = found.Union(all)
+		if st.Code != "MESSAGELIMIT" {
+			return all, c.unmixed(op, st)
+		}
+		_, lowest, _ := strings.Cut(st.Arg, " ")
+		next := mailhaul.UID(number(lowest, 32))
+		if next == 1 {
+			return all, nil
+		}
+		if next == 0 || len(found) == 0 || below != 0 && next >= below {
+			return nil, c.unmixed(op, st)
+		}
+		below = next
+	}
 }
 
 // searchUIDs gives UID SEARCH with the given key, with ESEARCH (RFC 4731)
 // where it is to be had, which answers in ranges.
-func (c *conn) searchUIDs(ctx context.Context, key string) (mailhaul.UIDSet, error) {
+func (c *conn) searchUIDs(ctx context.Context, key string) (mailhaul.UIDSet, wire.Status, error) {
 	name := "UID SEARCH "
 	if c.can("ESEARCH") {
 		name = "UID SEARCH RETURN (ALL) "
@@ -45,13 +85,13 @@ func (c *conn) searchUIDs(ctx context.Context, key string) (mailhaul.UIDSet, err
 	}
 	st, err := c.run(ctx, cmd)
 	if err != nil {
-		return nil, err
+		return nil, st, err
 	}
-	return found.Set(), c.unmixed(opSearch, st)
+	return found.Set(), st, nil
 }
 
 // fetchUIDs asks each message of the set for its UID.
-func (c *conn) fetchUIDs(ctx context.Context, set string) (mailhaul.UIDSet, error) {
+func (c *conn) fetchUIDs(ctx context.Context, set string) (mailhaul.UIDSet, wire.Status, error) {
 	cmd := c.command(opFetch, "UID FETCH "+set+" (UID)")
 	var found wire.Ranges
 	cmd.wants = func(event any) bool {
@@ -63,9 +103,9 @@ func (c *conn) fetchUIDs(ctx context.Context, set string) (mailhaul.UIDSet, erro
 	}
 	st, err := c.run(ctx, cmd)
 	if err != nil {
-		return nil, err
+		return nil, st, err
 	}
-	return found.Set(), c.unmixed(opFetch, st)
+	return found.Set(), st, nil
 }
 
 // unmixed returns an error where the server's OK says that the answer is only

@@ -7,10 +7,14 @@ import (
 
 // statusItems are the items of STATUS that are asked for.
 func (c *conn) statusItems() string {
+	items := "(MESSAGES UIDNEXT UIDVALIDITY"
 	if c.can("CONDSTORE") || c.can("QRESYNC") {
-		return "(MESSAGES UIDNEXT UIDVALIDITY HIGHESTMODSEQ)"
+		items += " HIGHESTMODSEQ"
 	}
-	return "(MESSAGES UIDNEXT UIDVALIDITY)"
+	if c.can("OBJECTID") { // RFC 8474
+		items += " MAILBOXID"
+	}
+	return items + ")"
 }
 
 // statusCommand returns a command that asks for the state of a mailbox that is
@@ -35,6 +39,6 @@ func newStatus(m *wire.MailboxStatus) *mailhaul.Status {
 		return nil
 	}
 	return &mailhaul.Status{
-		Messages: m.Messages, UIDNext: m.UIDNext, UIDValidity: m.UIDValidity, HighestModSeq: m.HighestModSeq,
+		Messages: m.Messages, UIDNext: m.UIDNext, UIDValidity: m.UIDValidity, HighestModSeq: m.HighestModSeq, MailboxID: m.MailboxID,
 	}
 }

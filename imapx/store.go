@@ -2,6 +2,8 @@ package imapx
 
 import (
 	"context"
+	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/mailhaul/mailhaul"
@@ -57,29 +59,81 @@ func (w *Writer) flagOps(changes []mailhaul.FlagChange) []*flagOp {
 	return ops
 }
 
+// StoreUnchanged implements [mailhaul.ConditionalStorer], with UNCHANGEDSINCE
+// (RFC 7162 section 3.1.3). Where flags of a message are to be taken away and
+// others added, the second command follows the answer to the first, and is not
+// conditional any more: the first has changed the message itself.
+func (w *Writer) StoreUnchanged(ctx context.Context, changes []mailhaul.FlagChange, since mailhaul.ModSeq) (modified mailhaul.UIDSet, err error) {
+	if since == 0 || w.status.HighestModSeq == 0 {
+		return nil, w.Store(ctx, changes)
+	}
+	err = w.withTurn(ctx, opStore, func() error {
+		if err := w.stopped(); err != nil {
+			return err
+		}
+		var first, second []mailhaul.FlagChange
+		for _, ch := range changes {
+			if len(ch.Remove) > 0 && len(ch.Add) > 0 {
+				second = append(second, mailhaul.FlagChange{UID: ch.UID, Add: ch.Add})
+				ch.Add = nil
+			}
+			first = append(first, ch)
+		}
+		if modified, err = w.storeOps(ctx, w.flagOps(first), since); err != nil {
+			return err
+		}
+		second = slices.DeleteFunc(second, func(ch mailhaul.FlagChange) bool { return modified.Contains(ch.UID) })
+		_, err := w.storeOps(ctx, w.flagOps(second), 0)
+		return err
+	})
+	return modified, err
+}
+
 func (w *Writer) store(ctx context.Context, changes []mailhaul.FlagChange) error {
+	_, err := w.storeOps(ctx, w.flagOps(changes), 0)
+	return err
+}
+
+// storeOps gives all commands in one round trip. It returns the messages that
+// were left alone because they had changed after since.
+func (w *Writer) storeOps(ctx context.Context, ops []*flagOp, since mailhaul.ModSeq) (modified mailhaul.UIDSet, err error) {
 	c := w.c
-	var cmds []*command
-	var err error
+	type sentOp struct {
+		cmd *command
+		set mailhaul.UIDSet
+	}
+	var sent []sentOp
 send:
-	for _, op := range w.flagOps(changes) {
-		for _, set := range wire.SplitSet(op.set, c.cfg.Limits.MaxCommand-512, maxFetchSet) {
+	for _, op := range ops {
+		for _, set := range wire.SplitSet(op.set, c.cfg.Limits.MaxCommand-512, c.atOnce(maxFetchSet)) {
 			cmd := c.command(opStore, "UID STORE ")
-			cmd.enc.Set(set).SP().Raw(op.item).SP().Flags(op.flags)
+			cmd.enc.Set(set).SP()
+			if since > 0 {
+				cmd.enc.Raw(fmt.Sprintf("(UNCHANGEDSINCE %d) ", since))
+			}
+			cmd.enc.Raw(op.item).SP().Flags(op.flags)
 			if err = c.send(ctx, cmd); err != nil {
 				break send
 			}
-			cmds = append(cmds, cmd)
+			sent = append(sent, sentOp{cmd, set})
 		}
 	}
-	for _, cmd := range cmds {
-		_, e := c.result(ctx, cmd)
-		if me, ok := e.(*mailhaul.Error); ok && me.Code == "EXPUNGEISSUED" {
-			continue // some are gone, which is no error
+	for _, s := range sent {
+		st, e := c.wait(ctx, s.cmd)
+		switch {
+		case e != nil:
+		case st.Code == "MODIFIED" && since > 0: // with OK, and with NO where some are gone as well
+			set, bad := mailhaul.ParseUIDSet(st.Arg)
+			if bad != nil {
+				set = s.set // nobody knows which
+			}
+			modified = modified.Union(set.Intersect(s.set))
+		case st.Cond != wire.OK && st.Code != "EXPUNGEISSUED": // some are gone, which is no error
+			e = c.refused(s.cmd.op, st)
 		}
 		if err == nil {
 			err = e
 		}
 	}
-	return err
+	return modified, err
 }

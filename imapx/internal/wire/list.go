@@ -94,7 +94,11 @@ type MailboxStatus struct {
 	UIDValidity   mailhaul.UIDValidity
 	HighestModSeq mailhaul.ModSeq
 	AppendLimit   int64 // 0 where none was sent
+	MailboxID     string
 }
+
+// maxObjectID is the length of an object identifier (RFC 8474 section 7).
+const maxObjectID = 255
 
 // MailboxStatus parses a STATUS response whose head was read.
 func (s *Scanner) MailboxStatus() (MailboxStatus, error) {
@@ -112,6 +116,19 @@ func (s *Scanner) MailboxStatus() (MailboxStatus, error) {
 		if len(item) == 0 {
 			if err := s.skipStray(); err != nil {
 				return m, err
+			}
+			continue
+		}
+		if equalFold(item, "MAILBOXID") && s.is('(') {
+			for !s.endOfList() {
+				id := s.Word()
+				if len(id) == 0 {
+					if err := s.skipStray(); err != nil {
+						return m, err
+					}
+				} else if len(id) <= maxObjectID {
+					m.MailboxID = string(id)
+				}
 			}
 			continue
 		}

@@ -269,9 +269,9 @@ func TestList(t *testing.T) {
 }
 
 func TestMailboxStatus(t *testing.T) {
-	got, err := scan(`"a b" (MESSAGES 3 UIDNEXT 4 UIDVALIDITY 5 HIGHESTMODSEQ 6 X-UNKNOWN (1 2) SIZE NIL APPENDLIMIT 7)`).MailboxStatus()
+	got, err := scan(`"a b" (MESSAGES 3 UIDNEXT 4 UIDVALIDITY 5 HIGHESTMODSEQ 6 X-UNKNOWN (1 2) SIZE NIL MAILBOXID (F2212ea87-6097) APPENDLIMIT 7)`).MailboxStatus()
 	assert.NoError(t, err)
-	assert.Equal(t, MailboxStatus{"a b", 3, true, 4, 5, 6, 7}, got)
+	assert.Equal(t, MailboxStatus{"a b", 3, true, 4, 5, 6, 7, "F2212ea87-6097"}, got)
 	got, err = scan(`odd name (MESSAGES 4294967296 UIDNEXT -1)`).MailboxStatus()
 	assert.NoError(t, err)
 	assert.Equal(t, MailboxStatus{Name: "odd name"}, got)
