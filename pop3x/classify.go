@@ -32,9 +32,11 @@ type rule struct {
 }
 
 const (
-	hintLock = "another program has the mailbox open; it is tried again"
-	hintSlow = "wait, then go on"
-	hintUser = "check the user and the password or token"
+	hintLock  = "another program has the mailbox open; it is tried again"
+	hintDelay = "the server limits how often one may log in"
+	hintConns = "the server may limit connections"
+	hintSlow  = "wait, then go on"
+	hintUser  = "check the user and the password or token"
 )
 
 // rules are tried in order; the first that matches decides. Codes (RFC 2449
@@ -46,7 +48,7 @@ const (
 // for minutes, and each try is a log-in that counts.
 var rules = []rule{
 	{codes: []string{"IN-USE"}, verdict: verdict{Kind: mailhaul.Throttled, Scope: mailhaul.ScopeAccount, Hint: hintLock}},
-	{codes: []string{"LOGIN-DELAY"}, verdict: verdict{Kind: mailhaul.Throttled, Scope: mailhaul.ScopeAccount, Hint: "the server limits how often one may log in"}},
+	{codes: []string{"LOGIN-DELAY"}, verdict: verdict{Kind: mailhaul.Throttled, Scope: mailhaul.ScopeAccount, Hint: hintDelay}},
 	// Gmail's code is AUTH, or SYS/PERM, for what only a browser can lift.
 	{texts: []string{"web login required", "via your web browser", "application-specific password"},
 		verdict: verdict{Kind: mailhaul.Auth, Scope: mailhaul.ScopeAccount, Hint: "log in with a browser once, or use an app password"}},
@@ -70,8 +72,8 @@ var rules = []rule{
 
 	// A connection that ends before the log-in is Courier's way to say that
 	// there are too many.
-	{ops: []string{opGreeting}, eof: true, verdict: verdict{Kind: mailhaul.Throttled, Scope: mailhaul.ScopeServer, Hint: "the server may limit connections"}},
-	{ops: []string{opLogin}, eof: true, verdict: verdict{Kind: mailhaul.Throttled, Scope: mailhaul.ScopeAccount, Hint: "the server may limit connections"}},
+	{ops: []string{opGreeting}, eof: true, verdict: verdict{Kind: mailhaul.Throttled, Scope: mailhaul.ScopeServer, Hint: hintConns}},
+	{ops: []string{opLogin}, eof: true, verdict: verdict{Kind: mailhaul.Throttled, Scope: mailhaul.ScopeAccount, Hint: hintConns}},
 	{eof: true, verdict: verdict{Kind: mailhaul.Transient, Scope: mailhaul.ScopeConnection, Hint: "connect again"}},
 
 	{ops: []string{opGreeting}, verdict: verdict{Kind: mailhaul.Throttled, Scope: mailhaul.ScopeServer, Hint: "the server does not serve now"}},

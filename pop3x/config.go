@@ -51,6 +51,12 @@ type Config struct {
 	// and with 1 MiB 5.7 s.
 	Window int64
 
+	// Throttle protects the server. It is told what is done and is asked for
+	// leave before. A session that would have to wait for longer than 30 s ends,
+	// so that its user gets at the maildrop, and another begins when there is
+	// leave. Default: nobody is asked.
+	Throttle Throttle
+
 	// DialTimeout bounds connecting and each TLS handshake. Default 30 s.
 	DialTimeout time.Duration
 

@@ -12,6 +12,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/mailhaul/mailhaul"
 )
@@ -27,6 +28,7 @@ type conn struct {
 	meter  *meter
 	number int64
 	link   *link
+	leash  *leash // nil: no Throttle
 	in     *bufio.Reader
 	phase  string // what is being done, for an error
 
@@ -38,9 +40,9 @@ type conn struct {
 	reason error      // why the connection is dead; nil while it is not
 }
 
-func newConn(cfg *Config, m *meter, number int64, raw, nc net.Conn) *conn {
-	l := &link{raw: raw, conn: nc, timeout: cfg.ProgressTimeout, rate: int64(cfg.Limits.MinRate)}
-	return &conn{cfg: cfg, meter: m, number: number, link: l, in: bufio.NewReaderSize(l, readBuffer), phase: opGreeting}
+func newConn(cfg *Config, m *meter, number int64, raw, nc net.Conn, leash *leash) *conn {
+	l := &link{raw: raw, conn: nc, timeout: cfg.ProgressTimeout, rate: int64(cfg.Limits.MinRate), leash: leash}
+	return &conn{cfg: cfg, meter: m, number: number, link: l, leash: leash, in: bufio.NewReaderSize(l, readBuffer), phase: opGreeting}
 }
 
 // kill ends the connection for the reason given, unless it is dead already. It
@@ -52,6 +54,7 @@ func (c *conn) kill(reason error) {
 	}
 	c.mu.Unlock()
 	c.link.close()
+	c.leash.release()
 }
 
 // dead returns why the connection is dead, or nil.
@@ -89,9 +92,27 @@ func (c *conn) say(line, shown string) error {
 	c.out = append(append(c.out, line...), "\r\n"...)
 	if c.outstanding == 0 {
 		c.meter.roundTrips.Add(1)
+		c.link.measure = c.leash != nil && c.phase == opFetch
 	}
 	c.outstanding++
 	return nil
+}
+
+// mayAsk waits for leave to send a command about so many messages. What is
+// queued is sent first.
+func (c *conn) mayAsk(messages int) error {
+	if c.leash == nil {
+		return nil
+	}
+	if err := c.flush(); err != nil {
+		return err
+	}
+	if err := c.leash.command(messages); err != nil {
+		e := c.fault(c.phase, mailhaul.Throttled, mailhaul.ScopeAccount, err)
+		e.Wait = time.Second // then leave to connect is waited for
+		return e
+	}
+	return c.dead()
 }
 
 // flush writes what say has queued.

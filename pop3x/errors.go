@@ -61,6 +61,7 @@ func (c *conn) refused(st status) *mailhaul.Error {
 	st.text, st.code = c.redact(st.text), c.redact(st.code) // some servers repeat what they were sent
 	e := c.fault(c.phase, v.Kind, v.Scope, &refusal{st})
 	e.Code, e.Wait, e.Hint = cut(st.code), v.Wait, v.Hint
+	c.leash.heed(e)
 	return e
 }
 
@@ -83,6 +84,7 @@ func (c *conn) lost(err error) error {
 		if c.phase == opGreeting {
 			e.Err = fmt.Errorf("the server closed the connection without a greeting: %w", err)
 		}
+		c.leash.heed(e)
 	case errors.Is(err, errSilent), errors.Is(err, errSlow), errors.Is(err, errStuck):
 		e.Hint = "connect again; Config.ProgressTimeout bounds the wait"
 	case errors.Is(err, errLongLine):

@@ -51,6 +51,10 @@ type link struct {
 	conn    net.Conn
 	timeout time.Duration
 	rate    int64 // octets a second
+	leash   *leash
+
+	measure bool      // how long the answer to what is written next takes to begin
+	asked   time.Time // when that was written; zero: it is not measured
 
 	spent time.Duration // in Read since the last answer was complete
 	got   int64         // octets in that time
@@ -62,6 +66,13 @@ func (l *link) Read(p []byte) (int, error) {
 	n, err := l.conn.Read(p)
 	l.got += int64(n)
 	l.spent += time.Since(start)
+	if l.leash != nil && n > 0 {
+		var latency time.Duration
+		if !l.asked.IsZero() {
+			latency, l.asked = time.Since(l.asked), time.Time{}
+		}
+		l.leash.read(n, latency)
+	}
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return n, fmt.Errorf("%w for %v", errSilent, l.timeout)
@@ -79,6 +90,10 @@ func (l *link) Read(p []byte) (int, error) {
 func (l *link) complete() { l.spent, l.got = 0, 0 }
 
 func (l *link) Write(p []byte) (int, error) {
+	l.leash.write(len(p))
+	if l.measure {
+		l.measure, l.asked = false, time.Now()
+	}
 	_ = l.conn.SetWriteDeadline(time.Now().Add(l.timeout))
 	n, err := l.conn.Write(p)
 	if errors.Is(err, os.ErrDeadlineExceeded) {

@@ -19,7 +19,7 @@ func scripted(wire string) *conn {
 	cfg := Config{Server: mailhaul.Server{Host: "h", User: "u"}}.withDefaults()
 	near, far := net.Pipe()
 	_ = far.Close()
-	c := newConn(&cfg, &meter{}, 1, near, near)
+	c := newConn(&cfg, &meter{}, 1, near, near, nil)
 	c.in = bufio.NewReaderSize(strings.NewReader(wire), 8<<10)
 	return c
 }

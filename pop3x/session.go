@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -67,11 +68,16 @@ func (s *Source) open(ctx context.Context) (*session, error) {
 	if err := s.mayLogIn(); err != nil {
 		return nil, err
 	}
-	raw, nc, err := dial(ctx, &s.cfg, &s.meter)
+	leash, err := s.leave(ctx)
 	if err != nil {
 		return nil, err
 	}
-	c := newConn(&s.cfg, &s.meter, s.number.Add(1), raw, nc)
+	raw, nc, err := dial(ctx, &s.cfg, &s.meter)
+	if err != nil {
+		leash.release()
+		return nil, err
+	}
+	c := newConn(&s.cfg, &s.meter, s.number.Add(1), raw, nc, leash)
 	sess := &session{conn: c, src: s, began: time.Now()}
 	if !s.enter(c) {
 		c.kill(mailhaul.ErrClosed)
@@ -79,7 +85,7 @@ func (s *Source) open(ctx context.Context) (*session, error) {
 	}
 	if err := sess.start(ctx); err != nil {
 		c.kill(err)
-		s.leave(c)
+		s.forget(c)
 		return nil, err
 	}
 	s.cfg.Logger.Debug("pop3 session has begun", "connection", c.number, "server", s.cfg.Server.Addr(), "messages", len(sess.list))
@@ -97,6 +103,7 @@ func (s *session) start(ctx context.Context) (err error) {
 	if err := s.readAll(); err != nil {
 		return err
 	}
+	s.leash.idle()
 	return s.identify(ctx)
 }
 
@@ -147,6 +154,9 @@ func (s *session) exchange(commands []string, capaFirst bool) error {
 	sent := 0
 	send := func() error { // the next command, or all
 		for sent < len(commands) {
+			if err := s.mayAsk(0); err != nil {
+				return err
+			}
 			if err := s.say(commands[sent], commands[sent]); err != nil {
 				return err
 			}
@@ -170,6 +180,9 @@ func (s *session) exchange(commands []string, capaFirst bool) error {
 				return s.failed(s.expires())
 			}
 			s.src.loggedIn(caps)
+			if name := caps["IMPLEMENTATION"]; len(name) > 0 && s.leash != nil {
+				s.leash.t.Identified(strings.Join(name, " "))
+			}
 		}
 	}
 	if err := send(); err != nil {
@@ -259,6 +272,7 @@ func (s *session) pump() {
 	var inFlight int64
 	var held *item // taken, but not asked for yet
 	for {
+		var paused error
 		s.phase = opFetch
 		for {
 			if held == nil {
@@ -267,7 +281,10 @@ func (s *session) pump() {
 			if held == nil || len(sent) > 0 && (!s.pipelined || len(sent) >= maxAhead || inFlight+held.expected() > s.cfg.Window) {
 				break
 			}
-			if line := held.command(); s.say(line, line) != nil {
+			if s.leash != nil {
+				paused = s.mayAsk(1)
+			}
+			if line := held.command(); paused != nil || s.say(line, line) != nil {
 				break
 			}
 			inFlight += held.expected()
@@ -279,6 +296,11 @@ func (s *session) pump() {
 			return
 		}
 		if len(sent) == 0 {
+			if paused != nil {
+				s.abandon(paused, held)
+				return
+			}
+			s.leash.idle()
 			if s.rest() {
 				return
 			}
@@ -378,7 +400,7 @@ func (s *session) busy() bool {
 func (s *session) spent() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return time.Since(s.began) > s.cfg.SessionTime || s.bytes > s.cfg.SessionBytes
+	return time.Since(s.began) > s.cfg.SessionTime || s.bytes > s.cfg.SessionBytes || s.leash.wanted()
 }
 
 // quitTime bounds the good-bye.
@@ -387,7 +409,7 @@ const quitTime = 5 * time.Second
 // logout ends the session in order, so that the server unlocks the maildrop
 // at once. Nothing is lost where it fails: nothing was to be changed.
 func (s *session) logout() {
-	defer s.src.leave(s.conn)
+	defer s.src.forget(s.conn)
 	if s.dead() == nil {
 		s.link.timeout = min(s.link.timeout, quitTime)
 		if st, err := s.ask(opQuit, "QUIT"); err == nil && !st.ok {

@@ -310,7 +310,7 @@ func (s *Source) enter(c *conn) bool {
 	return !s.closed
 }
 
-func (s *Source) leave(c *conn) {
+func (s *Source) forget(c *conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.conns, c)

@@ -238,7 +238,9 @@ func newLogger(sys system, opt *options) *slog.Logger {
 // newSource makes the side that mail comes from, over the protocol of its URL.
 func newSource(opt *options, reading imapx.Throttle, logger *slog.Logger) (mailhaul.Source, error) {
 	if opt.from.Protocol == mailhaul.POP3 {
-		return pop3x.New(pop3x.Config{Server: opt.from, Seen: opt.popSeen, AllowExpire0: opt.popExpire0, Logger: logger})
+		return pop3x.New(pop3x.Config{
+			Server: opt.from, Seen: opt.popSeen, AllowExpire0: opt.popExpire0, Throttle: reading, Logger: logger,
+		})
 	}
 	return imapx.New(imapx.Config{Server: opt.from, Connections: opt.connections, Throttle: reading, Logger: logger})
 }
