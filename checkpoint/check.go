@@ -96,6 +96,8 @@ func (c *checker) entry(kv KeyValue) error {
 		return err
 	case len(kv.Key) == accountKeySize && kv.Key[0] == kindAccount:
 		return c.accountEntry(binary.BigEndian.Uint64(kv.Key[1:]), body)
+	case kv.Key[0] == kindNote:
+		return nil
 	case len(kv.Key) == mailboxKeySize && kv.Key[0] == kindMailbox:
 		c.endMailbox()
 		c.beginMailbox(kv.Key)

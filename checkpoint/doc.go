@@ -89,6 +89,7 @@
 //	'a' account(8)                   protocol, host, port, user of the source and of the target
 //	'm' account(8) mailbox(4)        head: name, state, keywords, intents, sum of the chunks, levels of identity
 //	'm' account(8) mailbox(4) i(4)   chunk: records of the source UIDs from i*w to i*w+w-1
+//	'n' section name                 note, of whoever wrote it
 //	'u' account(8) mailbox(4)        head of the UIDLs of a POP3 source: their number, sum of the blocks
 //	'u' account(8) mailbox(4) i(4)   block: size and UIDL of the source UIDs from 256*i+1 to 256*i+256
 //

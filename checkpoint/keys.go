@@ -13,6 +13,7 @@ const (
 	kindAccount = 'a' // account id
 	kindFormat  = 'f'
 	kindMailbox = 'm' // account id, mailbox id: the head; with a chunk index: records
+	kindNote    = 'n' // section, name: a note
 	kindUIDLs   = 'u' // account id, mailbox id: the head of the UIDLs; with an index: a block
 )
 

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/mailhaul/mailhaul"
+	"github.com/mailhaul/mailhaul/checkpoint"
 	"github.com/mailhaul/mailhaul/imapx"
 	mailsync "github.com/mailhaul/mailhaul/sync"
 	"github.com/mailhaul/mailhaul/throttle"
@@ -91,13 +92,13 @@ func (l limits) any(host string) bool {
 
 // newThrottle returns what protects the server of one side, and a function that
 // ends it; nil where nothing does.
-func newThrottle(opt *options, side string, srv mailhaul.Server, waiting func(mailsync.Waiting)) (imapx.Throttle, func(), error) {
+func newThrottle(opt *options, store checkpoint.Store, side string, srv mailhaul.Server, waiting func(mailsync.Waiting)) (imapx.Throttle, func(), error) {
 	if !opt.limits.any(srv.Host) {
 		return nil, func() {}, nil
 	}
 	cfg := throttle.Config{Policy: opt.limits.policy, Host: opt.limits.budget, Schedule: opt.limits.schedule}
-	if !opt.demo && !opt.dryRun {
-		cfg.Storage = throttle.NewFile(opt.state + "." + side + "-limits")
+	if store != nil && !opt.dryRun {
+		cfg.Storage = checkpoint.NewNotes(store, "throttle "+side)
 	}
 	if waiting != nil {
 		cfg.Events.Waiting = func(w throttle.Wait) {

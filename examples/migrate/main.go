@@ -174,7 +174,7 @@ func dryRun(ctx context.Context, sys system, opt *options, store checkpoint.Stor
 
 // newSyncer connects the library's pieces. Nothing is opened yet.
 func newSyncer(sys system, opt *options, store checkpoint.Store, events mailsync.Events) (*mailsync.Syncer, func(), error) {
-	from, to, closeAccounts, err := newAccounts(sys, opt, events.Waiting)
+	from, to, closeAccounts, err := newAccounts(sys, opt, store, events.Waiting)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -196,15 +196,16 @@ func newSyncer(sys system, opt *options, store checkpoint.Store, events mailsync
 	return syncer, closeAccounts, nil
 }
 
-// newAccounts makes both sides. Nothing is opened yet.
+// newAccounts makes both sides. Nothing is opened yet. The store, if any, keeps
+// what is learned of the servers' limits;
 // waiting is told, at any time, why nothing happens.
-func newAccounts(sys system, opt *options, waiting func(mailsync.Waiting)) (from mailhaul.Source, to mailhaul.Target, closeAccounts func(), err error) {
+func newAccounts(sys system, opt *options, store checkpoint.Store, waiting func(mailsync.Waiting)) (from mailhaul.Source, to mailhaul.Target, closeAccounts func(), err error) {
 	logger := newLogger(sys, opt)
-	reading, endReading, err := newThrottle(opt, "from", opt.from, waiting)
+	reading, endReading, err := newThrottle(opt, store, "from", opt.from, waiting)
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	writing, endWriting, err := newThrottle(opt, "to", opt.to, waiting)
+	writing, endWriting, err := newThrottle(opt, store, "to", opt.to, waiting)
 	if err != nil {
 		return nil, nil, nil, err
 	}

@@ -14,7 +14,7 @@ import (
 
 // verify reads both sides and writes nothing. Any signal stops it.
 func verify(ctx context.Context, sys system, opt *options, store checkpoint.Store) (*mailsync.Verification, error) {
-	from, to, closeAccounts, err := newAccounts(sys, opt, func(w mailsync.Waiting) { fmt.Fprintln(sys.stderr, clean(waitingText(w))) })
+	from, to, closeAccounts, err := newAccounts(sys, opt, store, func(w mailsync.Waiting) { fmt.Fprintln(sys.stderr, clean(waitingText(w))) })
 	if err != nil {
 		return nil, err
 	}
