@@ -21,6 +21,11 @@ type Stored struct {
 	Body   []byte
 	ModSeq mailhaul.ModSeq
 
+	// What only an Imposer gives a message.
+	UIDL   mailhaul.UIDL
+	Order  uint32
+	Filler bool // put there to burn a UID
+
 	appended time.Time // by a Writer; zero for what a test put there
 }
 
@@ -58,6 +63,7 @@ type Account struct {
 	validity mailhaul.UIDValidity
 	waits    int64
 	open     int
+	openBox  map[*Box]int // Readers and Writers of each
 }
 
 // Hooks change what an account does. Each may be nil.
@@ -85,6 +91,8 @@ type Hooks struct {
 	Expunge func(mailbox string, set mailhaul.UIDSet) error
 	// UIDs changes what a Reader lists.
 	UIDs func(mailbox string, truth mailhaul.UIDSet) mailhaul.UIDSet
+	// Finish is called before a Writer finishes.
+	Finish func(mailbox string) error
 }
 
 // Answer says what a Writer makes of one batch.

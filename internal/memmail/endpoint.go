@@ -103,6 +103,10 @@ func (a *Account) opened(ctx context.Context, m mailhaul.Mailbox, write bool) (*
 	for _, b := range a.boxes {
 		if a.Naming.Join(b.Path) == m.Wire && !b.NoSelect {
 			a.open++
+			if a.openBox == nil {
+				a.openBox = make(map[*Box]int)
+			}
+			a.openBox[b]++
 			return b, b.status(a), nil
 		}
 	}
@@ -142,6 +146,7 @@ func (s *session) Close() error {
 		s.a.mu.Lock()
 		defer s.a.mu.Unlock()
 		s.a.open--
+		s.a.openBox[s.b]--
 	})
 	return nil
 }
@@ -259,10 +264,17 @@ type failing struct{}
 
 func (failing) Read([]byte) (int, error) { return 0, mailhaul.ErrBodyConsumed }
 
-type writer struct{ session }
+type writer struct {
+	session
+	want *wanted // of an Imposer's Writer
+}
 
 func (w *writer) Append(ctx context.Context, batch []mailhaul.Outgoing) (mailhaul.Receipt, error) {
 	rec := &receipt{outcomes: make([]mailhaul.Outcome, len(batch))} // nothing is known yet
+	if w.want != nil {
+		w.want.check(batch)
+		rec.late = w.want.late
+	}
 	if err := ctx.Err(); err != nil {
 		return rec, err
 	}
@@ -290,7 +302,11 @@ func (w *writer) Append(ctx context.Context, batch []mailhaul.Outgoing) (mailhau
 		if w.a.Hooks.Store != nil {
 			octets = w.a.Hooks.Store(octets)
 		}
-		stored = append(stored, Stored{Flags: o.Flags, Date: o.InternalDate, Body: append([]byte{}, octets...), appended: time.Now()})
+		m := Stored{Flags: o.Flags, Date: o.InternalDate, Body: append([]byte{}, octets...), appended: time.Now()}
+		if w.want != nil {
+			m.UID, m.UIDL, m.Order = o.UID, o.UIDL, o.Order
+		}
+		stored = append(stored, m)
 	}
 	truth := make([]mailhaul.Outcome, len(batch))
 	store := func() {
@@ -301,6 +317,9 @@ func (w *writer) Append(ctx context.Context, batch []mailhaul.Outgoing) (mailhau
 				truth[i] = mailhaul.Outcome{Delivery: mailhaul.NotStored}
 				continue
 			}
+			if w.want != nil && w.want.fill && m.UID > w.b.Next {
+				w.b.add(Stored{Filler: true, Body: []byte("filler")})
+			}
 			truth[i] = mailhaul.Outcome{Delivery: mailhaul.Stored, UID: w.b.add(m)}
 			if w.a.NoUIDPlus {
 				truth[i].UID = 0
@@ -310,14 +329,20 @@ func (w *writer) Append(ctx context.Context, batch []mailhaul.Outgoing) (mailhau
 	w.a.mu.Lock()
 	w.a.waits++
 	w.a.mu.Unlock()
-	if answer.Late != nil {
-		answer.Late(store)
-	} else {
+	told := func() {
 		store()
 		rec.outcomes = truth
 		if w.a.Hooks.Answered != nil {
 			rec.outcomes = w.a.Hooks.Answered(w.name, truth)
 		}
+	}
+	switch {
+	case answer.Late != nil:
+		answer.Late(store)
+	case w.want != nil && w.want.late != nil && answer.Err == nil:
+		w.want.pending = append(w.want.pending, told)
+	default:
+		told()
 	}
 	if answer.Outcomes != nil {
 		rec.outcomes = answer.Outcomes
@@ -343,9 +368,17 @@ func buffered(batch []mailhaul.Outgoing) ([]mailhaul.Outgoing, error) {
 	return batch, nil
 }
 
-type receipt struct{ outcomes []mailhaul.Outcome }
+type receipt struct {
+	outcomes []mailhaul.Outcome
+	late     *bool // set once the Writer has finished; nil where answers come at once
+}
 
-func (r *receipt) Wait(ctx context.Context) ([]mailhaul.Outcome, error) { return r.outcomes, nil }
+func (r *receipt) Wait(ctx context.Context) ([]mailhaul.Outcome, error) {
+	if r.late != nil && !*r.late {
+		panic("memmail: a Receipt was waited for before the Writer had finished")
+	}
+	return r.outcomes, nil
+}
 
 func (w *writer) Store(ctx context.Context, changes []mailhaul.FlagChange) error {
 	_, err := w.StoreUnchanged(ctx, changes, 0)
@@ -402,7 +435,17 @@ func (w *writer) UIDExpunge(ctx context.Context, set mailhaul.UIDSet) error {
 	return ctx.Err()
 }
 
-func (w *writer) Finish(ctx context.Context) error { return ctx.Err() }
+func (w *writer) Finish(ctx context.Context) error {
+	if w.a.Hooks.Finish != nil {
+		if err := w.a.Hooks.Finish(w.name); err != nil {
+			return err
+		}
+	}
+	if w.want != nil {
+		w.want.finish(w)
+	}
+	return ctx.Err()
+}
 
 // Lost is the error of a connection that broke.
 func Lost(text string) error {
