@@ -83,6 +83,7 @@ type Matching struct {
 	pairs                            []Pair
 	groups                           []group
 	undecidedSource, undecidedTarget mailhaul.UIDSet
+	imposed                          bool // see MatchImposed
 }
 
 // group is the messages of one key that only their bodies can tell apart, in
@@ -115,6 +116,16 @@ func Match(source, target []Candidate) *Matching {
 	}
 	sortPairs(m.pairs)
 	m.undecidedSource, m.undecidedTarget = undecided(m.groups)
+	return m
+}
+
+// MatchImposed is Match for a target whose messages were given the UIDs that
+// they have on the source, as far as they got. Of twins, Resolve then pairs
+// those first that have the same UID on both sides, and only the others in the
+// order of their UIDs. A UID alone makes no pair.
+func MatchImposed(source, target []Candidate) *Matching {
+	m := Match(source, target)
+	m.imposed = true
 	return m
 }
 

@@ -2,7 +2,11 @@ package uidmap
 
 // This file decides by digests what listings left open.
 
-import "github.com/mailhaul/mailhaul"
+import (
+	"slices"
+
+	"github.com/mailhaul/mailhaul"
+)
 
 // Resolve decides the undecided messages by their Digests and returns the pairs
 // that it made, in the order of the source's UIDs. Messages with the same
@@ -14,9 +18,16 @@ import "github.com/mailhaul/mailhaul"
 func (m *Matching) Resolve(source, target map[mailhaul.UID]Digest) []Pair {
 	var pairs []Pair
 	for _, g := range m.groups {
-		s, t, exact := pairBy(g.source, g.target, BasisExact,
-			func(u mailhaul.UID) ([32]byte, bool) { d, ok := source[u]; return d.Exact, ok },
-			func(u mailhaul.UID) ([32]byte, bool) { d, ok := target[u]; return d.Exact, ok })
+		s, t := g.source, g.target
+		exactOf := func(of map[mailhaul.UID]Digest) func(mailhaul.UID) ([32]byte, bool) {
+			return func(u mailhaul.UID) ([32]byte, bool) { d, ok := of[u]; return d.Exact, ok }
+		}
+		if m.imposed {
+			var same []Pair
+			s, t, same = pairSame(s, t, exactOf(source), exactOf(target))
+			pairs = append(pairs, same...)
+		}
+		s, t, exact := pairBy(s, t, BasisExact, exactOf(source), exactOf(target))
 		_, _, content := pairBy(s, t, BasisContent,
 			func(u mailhaul.UID) ([32]byte, bool) { d, ok := source[u]; return d.Content, ok && g.tells(d) },
 			func(u mailhaul.UID) ([32]byte, bool) { d, ok := target[u]; return d.Content, ok && g.tells(d) })
@@ -31,6 +42,28 @@ func (m *Matching) Resolve(source, target map[mailhaul.UID]Digest) []Pair {
 // two strangers would look like one, and one of them would be lost.
 func (g group) tells(d Digest) bool {
 	return g.hasID || g.key != emptyKey && d.Content != emptyContent
+}
+
+// pairSame pairs messages that have the same UID and equal sums, and returns the
+// ones left over.
+func pairSame(s, t []mailhaul.UID, sumS, sumT func(mailhaul.UID) ([32]byte, bool)) (restS, restT []mailhaul.UID, pairs []Pair) {
+	same := make(map[mailhaul.UID]bool)
+	for _, u := range s {
+		_, there := slices.BinarySearch(t, u)
+		ours, ok := sumS(u)
+		theirs, read := sumT(u)
+		if same[u] = there && ok && read && ours == theirs; same[u] {
+			pairs = append(pairs, Pair{u, u, BasisExact})
+		} else {
+			restS = append(restS, u)
+		}
+	}
+	for _, u := range t {
+		if !same[u] {
+			restT = append(restT, u)
+		}
+	}
+	return restS, restT, pairs
 }
 
 // pairBy pairs messages whose sums are equal, in the order that they come in,
