@@ -139,7 +139,11 @@ func (a *adoption) inMemory(ctx context.Context, todo, unexplained mailhaul.UIDS
 // match pairs messages, and reads bodies where listings do not decide. With an
 // error, it returns the pairs that listings decide.
 func (a *adoption) match(ctx context.Context, ours, theirs []uidmap.Candidate) ([]uidmap.Pair, error) {
-	match := uidmap.Match(ours, theirs)
+	matching := uidmap.Match
+	if a.j.led.State().Imposed != "" {
+		matching = uidmap.MatchImposed
+	}
+	match := matching(ours, theirs)
 	us, them := match.Undecided()
 	if len(us) == 0 || len(them) == 0 {
 		return match.Pairs(), nil
@@ -198,8 +202,12 @@ func (a *adoption) record(ctx context.Context, pairs []foundPair) error {
 		if err := a.j.led.Put(ctx, records...); err != nil {
 			return err
 		}
+		if len(records) > 0 {
+			a.j.unprove()
+		}
 		for _, p := range some {
 			targets = append(targets, p.Target)
+			a.j.wrote.Add(p.Source)
 		}
 		for _, p := range fresh {
 			a.adopted.Add(p.Source)

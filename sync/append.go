@@ -27,6 +27,9 @@ type appender struct {
 	watermark mailhaul.UID // all that is appended from now on has a UID at or above it
 	inFlight  []*inFlight  // handed to the Writer, oldest first
 	failures  []Failure    // to be reported
+
+	imposing bool // each message is to have the UID, and the UIDL, that it has on the source
+	late     bool // the Writer answers in Finish only
 }
 
 func (j *job) newAppender(w mailhaul.Writer) *appender {
@@ -35,6 +38,14 @@ func (j *job) newAppender(w mailhaul.Writer) *appender {
 		watermark = j.led.State().Explained
 	}
 	return &appender{j: j, w: w, watermark: watermark}
+}
+
+// newImposer is newAppender for the Writer of an Imposer. Its watermark stays:
+// a message whose UID was taken may be stored behind those that follow it.
+func (j *job) newImposer(w mailhaul.Writer, late bool) *appender {
+	a := j.newAppender(w)
+	a.imposing, a.late = true, late
+	return a
 }
 
 // inFlight is a batch that was handed to the Writer.
@@ -63,11 +74,27 @@ func (a *appender) run(ctx context.Context, loads <-chan *load) error {
 		} else {
 			err = a.buffered(ctx, l)
 		}
+		if err != nil && a.late {
+			return err
+		}
 		if err != nil {
 			return graver(err, a.settle(ctx, 0))
 		}
 	}
+	if a.late {
+		return nil // the answers come with Finish
+	}
 	return a.settle(ctx, 0)
+}
+
+// abandon notes that nothing is known of what was handed to a Writer that will
+// not finish.
+func (a *appender) abandon(ctx context.Context) {
+	for _, f := range a.inFlight {
+		// Whatever is wrong is being reported already.
+		_, _, _ = a.outcome(context.WithoutCancel(ctx), f, make([]mailhaul.Outcome, len(f.msgs)), nil)
+	}
+	a.inFlight = nil
 }
 
 // buffered appends a batch whose bodies are held in memory.
@@ -139,6 +166,7 @@ func (a *appender) note(missing mailhaul.UIDSet, err error) {
 // journal makes the intent to append a batch durable, together with all
 // outcomes that are known by now: one commit a batch, before its first octet.
 func (a *appender) journal(ctx context.Context, next *inFlight) error {
+	a.j.unprove()
 	next.intent = a.j.led.Begin(checkpoint.Intent{
 		Validity: a.w.Status().UIDValidity, Watermark: a.watermark, Sources: next.set(), At: time.Now(),
 	})
@@ -147,19 +175,27 @@ func (a *appender) journal(ctx context.Context, next *inFlight) error {
 
 // send hands a batch to the Writer, as soon as few enough are unanswered.
 func (a *appender) send(ctx context.Context, next *inFlight, items []item) error {
-	if err := a.settle(ctx, unanswered-1); err != nil {
-		release(items)
-		a.j.led.End(next.intent) // nothing of it was sent
-		return err
+	if !a.late {
+		if err := a.settle(ctx, unanswered-1); err != nil {
+			release(items)
+			a.j.led.End(next.intent) // nothing of it was sent
+			return err
+		}
 	}
 	out := make([]mailhaul.Outgoing, len(items))
 	for i, it := range items {
 		out[i] = mailhaul.Outgoing{Flags: it.msg.Flags, InternalDate: it.msg.InternalDate, Body: it.body}
+		if a.imposing {
+			out[i].UID, out[i].UIDL, out[i].Order = it.msg.UID, it.msg.UIDL, it.msg.Order
+		}
 	}
 	var err error
 	next.receipt, err = a.w.Append(ctx, out)
 	a.inFlight = append(a.inFlight, next)
-	if err != nil {
+	switch {
+	case err != nil && a.late:
+		a.j.suspect(next.set())
+	case err != nil:
 		a.j.suspect(a.inFlight[0].set())
 	}
 	return err
@@ -209,7 +245,7 @@ func (a *appender) outcome(ctx context.Context, f *inFlight, outcomes []mailhaul
 	defer j.mu.Unlock()
 	var open bool // something is in doubt, or stored in an unknown place
 	allStored := true
-	believed := a.plausible(outcomes)
+	believed := a.plausible(f.msgs, outcomes)
 	records := make([]checkpoint.Record, 0, len(outcomes))
 	for i, o := range outcomes {
 		m := f.msgs[i]
@@ -248,6 +284,7 @@ func (a *appender) outcome(ctx context.Context, f *inFlight, outcomes []mailhaul
 		return 0, 0, graver(err, failure)
 	}
 	for _, rec := range records { // only what is recorded is explained
+		j.wrote.Add(rec.Source)
 		j.top, j.there = max(j.top, rec.Target), j.there+1
 		a.advance(rec.Target)
 	}
@@ -271,7 +308,23 @@ func (a *appender) outcome(ctx context.Context, f *inFlight, outcomes []mailhaul
 // batch: they rise, from the watermark on (RFC 9051 section 2.3.1.1). Those of
 // a server that lies, or names the copy that it had already, are not believed:
 // the batch is then looked for by content.
-func (a *appender) plausible(outcomes []mailhaul.Outcome) bool {
+//
+// Where UIDs are imposed, each message has its own, or any at or above the
+// watermark if that was taken.
+func (a *appender) plausible(msgs []mailhaul.Message, outcomes []mailhaul.Outcome) bool {
+	if a.imposing {
+		named := make(map[mailhaul.UID]bool, len(outcomes))
+		for i, o := range outcomes {
+			if o.Delivery != mailhaul.Stored || o.UID == 0 {
+				continue
+			}
+			if named[o.UID] || o.UID < a.watermark && o.UID != msgs[i].UID {
+				return false
+			}
+			named[o.UID] = true
+		}
+		return true
+	}
 	least := a.watermark
 	for _, o := range outcomes {
 		if o.Delivery != mailhaul.Stored || o.UID == 0 {
@@ -320,7 +373,7 @@ func (a *appender) refused(uid mailhaul.UID, err error) error {
 // what is explained of the target, unless something came in between that is
 // not ours.
 func (a *appender) advance(uid mailhaul.UID) {
-	if uid >= a.watermark {
+	if uid >= a.watermark && !a.imposing {
 		a.watermark = uid + 1
 	}
 	st := a.j.led.State()

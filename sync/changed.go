@@ -64,6 +64,14 @@ func (r *Result) add(p *Result, whole bool) {
 				sum.Identity[mailbox] = level
 			}
 		}
+		sum.IdentityDetail = slices.Clone(r.IdentityDetail)
+		for _, now := range p.IdentityDetail {
+			if at := slices.IndexFunc(sum.IdentityDetail, func(m MailboxIdentity) bool { return m.Source == now.Source }); at >= 0 {
+				sum.IdentityDetail[at] = now
+			} else {
+				sum.IdentityDetail = append(sum.IdentityDetail, now)
+			}
+		}
 		for _, f := range r.Failed {
 			if !looked[f.Mailbox] {
 				sum.Failed = append(sum.Failed, f)

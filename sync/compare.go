@@ -22,7 +22,9 @@ type comparison struct {
 	rescan  bool            // flags of recorded messages are not what their bases say
 	more    bool            // there is more than one pass can take
 	source  mailhaul.Status
-	present int           // messages in the target mailbox
+	present int          // messages in the target mailbox
+	next    mailhaul.UID // of the source: no message that was not listed has a UID below it
+	target  mailhaul.Status
 	wait    time.Duration // look again after it: a message may still turn up
 }
 
@@ -65,7 +67,7 @@ func (j *job) compare(ctx context.Context) (*comparison, error) {
 	j.firstListing(listing, recorded)
 	j.top, j.there = 0, present.Len()
 
-	c := &comparison{source: s.Status(), present: present.Len(), asOf: t.Status().HighestModSeq}
+	c := &comparison{source: s.Status(), present: present.Len(), next: nextUID(s.Status(), listing), target: t.Status(), asOf: t.Status().HighestModSeq}
 	absent, err := j.absences(ctx, s.Status(), t.Status(), listing, recorded, present, mapped, state.Explained)
 	if err != nil {
 		return nil, err
@@ -174,6 +176,21 @@ func (j *job) trust(ctx context.Context, source, target mailhaul.Status) (st che
 		reason = fmt.Sprintf("the source's UIDNEXT went back from %d to %d", st.SourceStatus.UIDNext, source.UIDNext)
 	case target.UIDNext != 0 && target.UIDNext < st.Explained:
 		reason = fmt.Sprintf("the target's UIDNEXT went back from %d to %d", st.Explained, target.UIDNext)
+	}
+	if reason != "" {
+		switch own, nothing, err := j.changedByUs(ctx, source, target); {
+		case err != nil:
+			return st, 0, err
+		case own:
+			st.TargetValidity, st.Explained = target.UIDValidity, 1
+			j.led.SetState(st)
+			return st, 0, nil
+		case nothing:
+			if err := j.led.Reset(ctx); err != nil {
+				return st, 0, err
+			}
+			reason, st = "", checkpoint.MailboxState{}
+		}
 	}
 	if reason != "" {
 		if wait = j.unsettled(); wait > 0 {

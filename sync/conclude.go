@@ -40,8 +40,8 @@ func (j *job) conclude(ctx context.Context, err error) {
 		j.giveUp(err)
 		return
 	}
-	if level, ok := j.order(ctx); ok {
-		j.r.tally.level(j.source.Name, level)
+	if m, ok := j.concludeIdentity(ctx); ok {
+		j.r.tally.identity(m)
 	}
 }
 
@@ -64,30 +64,6 @@ func (j *job) prove(ctx context.Context) bool {
 	st.Complete = true
 	j.led.SetState(st)
 	return true
-}
-
-// order says whether UIDs on the target rise in the order of the source. On the
-// way it lists the messages that an earlier run found altered: that run may not
-// have lived to say so.
-func (j *job) order(ctx context.Context) (level string, ok bool) {
-	level = "order"
-	last := mailhaul.UID(0)
-	for rec, err := range j.led.Records(ctx, 0) {
-		if err != nil {
-			return "", false
-		}
-		if !rec.Placed() {
-			continue
-		}
-		if rec.Altered && !j.altered.Contains(rec.Source) {
-			j.alter(rec.Source, rec.Target, "the target holds other octets, as an earlier run found")
-		}
-		if rec.Target <= last {
-			level = "none"
-		}
-		last = rec.Target
-	}
-	return level, true
 }
 
 // alter lists a message whose octets on the target are not the source's.

@@ -46,6 +46,21 @@ type Config struct {
 	// 4.
 	Mailboxes int
 
+	// Identity demands that each mailbox be moved with at least this much of
+	// what mail programs know messages by: LevelOrder, LevelUID or LevelExact.
+	// More than LevelOrder takes a Target that is, or decorates, a
+	// mailhaul.Imposer; where that cannot meet the demand for some mailbox, Run
+	// returns an *IdentityError before anything is written. A mailbox that was
+	// begun with that level goes on whatever happened since, and the Result
+	// says where identity ended. LevelOrder asks for no more either: the
+	// Imposer is not used. Default: the best that the Target allows, mailbox by
+	// mailbox, which is LevelOrder with more than one of the Appenders.
+	Identity mailhaul.Level
+
+	// UIDLTarget is the target's account as its POP3 server shows it, by which
+	// UIDLs are proved. Nil: they are not. The caller closes it, after Run.
+	UIDLTarget mailhaul.Source
+
 	// Appenders is how many connections append to one mailbox. Default 1: UIDs
 	// on the target rise in the order of the source. More give that up, for
 	// accounts whose mail is in one large mailbox and far away; the connections
@@ -103,8 +118,9 @@ type Config struct {
 	Logger *slog.Logger
 
 	// What tests change: how many candidates of a side are held in memory, and
-	// where others go.
+	// where others go; how many messages one Writer is told of.
 	maxCandidates int
+	maxSession    int
 	createTemp    func() (spillFile, error)
 }
 
@@ -148,6 +164,9 @@ func (c Config) applyDefaults() Config {
 	if c.maxCandidates == 0 {
 		c.maxCandidates = maxCandidates
 	}
+	if c.maxSession == 0 {
+		c.maxSession = maxSession
+	}
 	if c.createTemp == nil {
 		c.createTemp = createTemp
 	}
@@ -188,6 +207,15 @@ func (c Config) validate() error {
 	}
 	if c.Appenders < 0 {
 		bad("Appenders is %d; it cannot be negative", c.Appenders)
+	}
+	switch c.Identity {
+	case "", mailhaul.LevelOrder:
+	case mailhaul.LevelUID, mailhaul.LevelExact:
+		if c.Appenders > 1 {
+			bad("Identity is %q, which takes one appender; Appenders is %d", c.Identity, c.Appenders)
+		}
+	default:
+		bad("Identity is %q; it can be %q, %q, %q or empty", c.Identity, mailhaul.LevelOrder, mailhaul.LevelUID, mailhaul.LevelExact)
 	}
 	if c.BatchMessages < 0 {
 		bad("BatchMessages is %d; it cannot be negative", c.BatchMessages)

@@ -38,6 +38,8 @@ type job struct {
 
 	recognised mailhaul.UIDSet // UIDs on the target that this run has recorded by content
 
+	identityJob
+
 	mu       stdsync.Mutex                // protects what follows, and res, from the appenders, of which there may be several
 	missing  mailhaul.UIDSet              // listed by the source but not delivered, in this pass
 	failed   mailhaul.UIDSet              // given up in this run
@@ -136,6 +138,7 @@ func (j *job) loop(ctx context.Context) error {
 		case err == nil:
 			err = j.errorf("move", mailhaul.Transient, errors.New("the mailbox changes faster than it can be compared"))
 		default:
+			j.broken = true
 			if j.isolate(err) {
 				tries.progress()
 			}
@@ -182,6 +185,9 @@ func (j *job) pass(ctx context.Context) (again bool, err error) {
 	if err := j.makeTarget(ctx); err != nil {
 		return false, err
 	}
+	if err := j.recover(ctx); err != nil {
+		return false, err
+	}
 	var c *comparison
 	if !j.freshTarget() {
 		if c, err = j.compareUntilSettled(ctx); err != nil {
@@ -194,7 +200,10 @@ func (j *job) pass(ctx context.Context) (again bool, err error) {
 	if len(j.led.Intents()) > 0 && len(j.sent) > 0 {
 		return true, nil // stored, but the server did not say where
 	}
-	return j.readBack(ctx)
+	if again, err = j.readBack(ctx); again || err != nil {
+		return again, err
+	}
+	return j.proveIdentity(ctx)
 }
 
 // compareUntilSettled compares until no message is in doubt any more.
@@ -291,6 +300,10 @@ func (j *job) freshTarget() bool {
 func (j *job) isolate(err error) bool {
 	s := j.suspects
 	j.suspects = nil
+	if j.shrunk {
+		j.shrunk = false
+		return true
+	}
 	if s.Len() == 0 || scope(err) != mailhaul.ScopeConnection {
 		return false
 	}

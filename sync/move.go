@@ -14,6 +14,9 @@ import (
 // to be empty; if that, or what the comparison saw, is no longer true, it asks
 // for another pass and writes nothing.
 func (j *job) move(ctx context.Context, c *comparison) (again bool, err error) {
+	if j.impose {
+		return j.moveImposed(ctx, c)
+	}
 	if c != nil && len(c.todo) == 0 && len(c.orphans) == 0 && !slices.ContainsFunc(c.flags, flagWork.needed) {
 		return c.more, j.settleSource(ctx, c.source, c.flags)
 	}
@@ -26,18 +29,8 @@ func (j *job) move(ctx context.Context, c *comparison) (again bool, err error) {
 		return true, nil
 	}
 	if c != nil {
-		modified, err := j.storeFlags(ctx, w, c.flags, c.asOf)
-		if err != nil {
-			return false, err
-		}
-		if err := j.deleteCopies(ctx, w, c.orphans, c.asOf); err != nil {
-			return false, err
-		}
-		if modified { // merge again, with what is there now
-			if j.merges++; j.merges <= maxMerges {
-				return true, nil
-			}
-			c.source.HighestModSeq = j.led.State().SourceStatus.HighestModSeq // the next run does
+		if again, err := j.changeBy(ctx, w, c); again || err != nil {
+			return again, err
 		}
 		if len(c.todo) == 0 {
 			return c.more, j.settleSource(ctx, c.source, nil)
@@ -75,7 +68,7 @@ func (j *job) move(ctx context.Context, c *comparison) (again bool, err error) {
 	default:
 		todo = c.todo
 	}
-	missing, err := j.pipeline(ctx, w, s, j.giveUpBreakers(todo.Minus(j.failed)), known)
+	missing, err := j.pipeline(ctx, j.newAppender(w), s, j.giveUpBreakers(todo.Minus(j.failed)), known)
 	if err != nil {
 		return false, err
 	}
@@ -88,13 +81,31 @@ func (j *job) move(ctx context.Context, c *comparison) (again bool, err error) {
 		}
 	}
 	status := s.Status()
-	if c != nil {
+	if c != nil { // what has come to the source since it was listed is for the next pass
 		again = again || c.more
-		if j.merges > maxMerges {
-			status.HighestModSeq = c.source.HighestModSeq
-		}
+		status = c.source
 	}
 	return again, j.settleSource(ctx, status, nil)
+}
+
+// changeBy carries over what was found to have changed of the messages that
+// are on the target: their flags, and that they are gone. It asks for another
+// pass where the target's user changed flags meanwhile.
+func (j *job) changeBy(ctx context.Context, w mailhaul.Writer, c *comparison) (again bool, err error) {
+	modified, err := j.storeFlags(ctx, w, c.flags, c.asOf)
+	if err != nil {
+		return false, err
+	}
+	if err := j.deleteCopies(ctx, w, c.orphans, c.asOf); err != nil {
+		return false, err
+	}
+	if modified { // merge again, with what is there now
+		if j.merges++; j.merges <= maxMerges {
+			return true, nil
+		}
+		c.source.HighestModSeq = j.led.State().SourceStatus.HighestModSeq // the next run does
+	}
+	return false, nil
 }
 
 // openSource opens the source's mailbox. Of one that is to be copied whole it

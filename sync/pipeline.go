@@ -28,7 +28,7 @@ const fetchAhead = 4
 // it: one asks for batches, one waits for their bodies, in the order in which
 // they were asked for, and one appends them; or several append, on connections
 // of their own, where the order is not asked for.
-func (j *job) pipeline(ctx context.Context, w mailhaul.Writer, s mailhaul.Reader, todo mailhaul.UIDSet, known described) (missing mailhaul.UIDSet, err error) {
+func (j *job) pipeline(ctx context.Context, a *appender, s mailhaul.Reader, todo mailhaul.UIDSet, known described) (missing mailhaul.UIDSet, err error) {
 	g, ctx := errgroup.WithContext(ctx)
 	parcels := make(chan *parcel, fetchAhead)
 	loads := make(chan *load, 1)
@@ -37,7 +37,7 @@ func (j *job) pipeline(ctx context.Context, w mailhaul.Writer, s mailhaul.Reader
 	g.Go(func() error {
 		defer close(parcels)
 		var err error
-		gone, err = j.fetch(ctx, s, todo, known, limits, parcels)
+		gone, err = j.fetch(ctx, s, todo, known, limits, a.late, parcels)
 		return err
 	})
 	g.Go(func() error {
@@ -48,9 +48,9 @@ func (j *job) pipeline(ctx context.Context, w mailhaul.Writer, s mailhaul.Reader
 	opening, opened := context.WithCancel(ctx)
 	g.Go(func() error {
 		defer opened()
-		return j.newAppender(w).run(ctx, loads)
+		return a.run(ctx, loads)
 	})
-	for range min(j.r.cfg.Appenders-1, todo.Len()/limits.messages) {
+	for range min(j.r.cfg.Appenders-1, todo.Len()/limits.messages) { // none where an identity is imposed
 		g.Go(func() error { return j.appendBeside(ctx, opening, loads) })
 	}
 	err = g.Wait()
@@ -61,7 +61,7 @@ func (j *job) pipeline(ctx context.Context, w mailhaul.Writer, s mailhaul.Reader
 		l.drop()
 	}
 	j.vanish(gone)
-	if err == nil && j.r.draining() {
+	if err == nil && j.r.draining() && !a.late {
 		err = ErrDrained
 	}
 	return j.missing, err
@@ -90,8 +90,9 @@ func (j *job) appendBeside(ctx, opening context.Context, loads <-chan *load) err
 
 // fetch asks for the messages of todo in batches, as far ahead as the budget
 // and the channel allow. It runs beside the appenders. It returns the messages
-// that are gone.
-func (j *job) fetch(ctx context.Context, s mailhaul.Reader, todo mailhaul.UIDSet, known described, limits batchLimits, out chan<- *parcel) (gone mailhaul.UIDSet, err error) {
+// that are gone. A run that is drained stops between two batches, unless all of
+// them have to be there before their Writer finishes.
+func (j *job) fetch(ctx context.Context, s mailhaul.Reader, todo mailhaul.UIDSet, known described, limits batchLimits, all bool, out chan<- *parcel) (gone mailhaul.UIDSet, err error) {
 	budget := j.r.cfg.Budget
 	for chunk := range todo.Chunks(listAtOnce) {
 		msgs, ok := known.of(chunk)
@@ -102,24 +103,14 @@ func (j *job) fetch(ctx context.Context, s mailhaul.Reader, todo mailhaul.UIDSet
 			}
 		}
 		var bytes int64
-		var there mailhaul.UIDSet
-		dropped := 0
-		for i := range msgs {
-			m := &msgs[i]
-			there.Add(m.UID)
+		gone = gone.Union(j.normalize(chunk, msgs))
+		for _, m := range msgs {
 			bytes += max(0, m.Size)
-			var n int
-			m.Flags, n = mailhaul.NormalizeFlags(m.Flags)
-			dropped += n
 		}
-		j.mu.Lock()
-		j.res.FlagsDropped += dropped
-		j.mu.Unlock()
-		gone = gone.Union(chunk.Minus(there))
 		j.r.meter.expect(0, bytes)
 		j.total.Add(bytes)
 		for b := range batches(msgs, limits) {
-			if j.r.draining() {
+			if j.r.draining() && !all {
 				return gone, nil
 			}
 			var err error
@@ -152,6 +143,25 @@ func (j *job) fetch(ctx context.Context, s mailhaul.Reader, todo mailhaul.UIDSet
 		}
 	}
 	return gone, nil
+}
+
+// normalize brings the flags of messages that were described into the form in
+// which they are appended and recorded. It returns those of chunk that are
+// gone.
+func (j *job) normalize(chunk mailhaul.UIDSet, msgs []mailhaul.Message) (gone mailhaul.UIDSet) {
+	var there mailhaul.UIDSet
+	dropped := 0
+	for i := range msgs {
+		m := &msgs[i]
+		there.Add(m.UID)
+		var n int
+		m.Flags, n = mailhaul.NormalizeFlags(m.Flags)
+		dropped += n
+	}
+	j.mu.Lock()
+	j.res.FlagsDropped += dropped
+	j.mu.Unlock()
+	return chunk.Minus(there)
 }
 
 // describedFields is what is to be known of a message before its body is asked

@@ -35,10 +35,13 @@ type Result struct {
 	Seconds    float64 `json:"seconds"`
 	RoundTrips int64   `json:"round_trips"` // waits for a server, the larger side
 
-	// Identity is the level that holds for each mailbox of the source:
-	// "order" where UIDs on the target rise in the order of the source, "none"
-	// where they do not (mail was there before).
-	Identity map[string]string `json:"identity"`
+	// Identity is the level (mailhaul.Level) that holds for each mailbox of the
+	// source: "order" where UIDs on the target rise in the order of the source,
+	// "none" where they do not (mail was there before). "uid" and "exact" are
+	// said only of what was proved by reading both sides. IdentityDetail says
+	// more, in the order of the plan.
+	Identity       map[string]string `json:"identity"`
+	IdentityDetail []MailboxIdentity `json:"identity_detail"`
 
 	// Altered lists messages whose octets on the target are not those of the
 	// source: the server changed them, or they were there in that form.
@@ -74,6 +77,63 @@ type MailboxResult struct {
 	Failed          int    `json:"failed"`
 }
 
+// Finding is what is known of one part of a mailbox's identity.
+type Finding string
+
+// The findings.
+const (
+	Holds         Finding = "holds"
+	DoesNotHold   Finding = "does not hold"
+	NotProved     Finding = "not proved" // nobody has looked
+	NotApplicable Finding = "n/a"        // the source has none
+)
+
+func finding(holds bool) Finding {
+	if holds {
+		return Holds
+	}
+	return DoesNotHold
+}
+
+// MailboxIdentity says what of a mailbox's identity holds on the target.
+type MailboxIdentity struct {
+	Source string         `json:"source"` // names as the servers' users see them
+	Target string         `json:"target"`
+	Level  mailhaul.Level `json:"level"`
+
+	// Reason says in one sentence why the level is no higher.
+	Reason string `json:"reason,omitempty"`
+
+	// UIDValidity is whether both sides have the same, UIDNext and
+	// HighestModSeq whether the target's is not lower than the source's was
+	// when it was last listed.
+	UIDValidity   Finding `json:"uidvalidity"`
+	UIDNext       Finding `json:"uidnext"`
+	HighestModSeq Finding `json:"highestmodseq"`
+
+	// Of the Messages that were moved and are still there, SameUID have the UID
+	// that they have on the source. EndedAt is the first of the source's UIDs
+	// that is another on the target; 0 where there is none.
+	Messages int          `json:"messages"`
+	SameUID  int          `json:"same_uid"`
+	EndedAt  mailhaul.UID `json:"ended_at,omitempty"`
+
+	// UIDLs is whether the target shows each message of the source that it
+	// holds under its UIDL, in the same order: SameUIDL of the WithUIDL that
+	// were looked for.
+	UIDLs    Finding `json:"uidls"`
+	WithUIDL int     `json:"with_uidl,omitempty"`
+	SameUIDL int     `json:"same_uidl,omitempty"`
+
+	// Checked messages were looked for under their UID on the target, and their
+	// sizes compared; the octets of Sampled of them were read on both sides. Of
+	// these, Missing were not there, or had other octets, although they are not
+	// in Result.Altered. All are 0 where nothing was read.
+	Checked int `json:"checked,omitempty"`
+	Sampled int `json:"sampled,omitempty"`
+	Missing int `json:"missing,omitempty"`
+}
+
 // Failure is a message, or a whole mailbox where UID and UIDL are empty, that
 // could not be moved.
 type Failure struct {
@@ -106,7 +166,7 @@ type tally struct {
 func newTally(cfg Config) *tally {
 	return &tally{r: Result{
 		From: cfg.Source.Account().String(), To: cfg.Target.Account().String(),
-		Identity: map[string]string{}, Altered: []Alteration{}, Failed: []Failure{}, Warnings: []string{}, PerMailbox: []MailboxResult{},
+		Identity: map[string]string{}, IdentityDetail: []MailboxIdentity{}, Altered: []Alteration{}, Failed: []Failure{}, Warnings: []string{}, PerMailbox: []MailboxResult{},
 	}}
 }
 
@@ -139,10 +199,12 @@ func (t *tally) alter(a Alteration) {
 	t.r.Altered = append(t.r.Altered, a)
 }
 
-func (t *tally) level(mailbox, level string) {
+func (t *tally) identity(m MailboxIdentity) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.r.Identity[mailbox] = level
+	t.r.Identity[m.Source] = string(m.Level)
+	t.r.IdentityDetail = slices.DeleteFunc(t.r.IdentityDetail, func(earlier MailboxIdentity) bool { return earlier.Source == m.Source })
+	t.r.IdentityDetail = append(t.r.IdentityDetail, m)
 }
 
 func (t *tally) mailbox(m MailboxResult) {
@@ -162,6 +224,7 @@ func (t *tally) result(order []string) *Result {
 		place[name] = i
 	}
 	slices.SortStableFunc(r.PerMailbox, func(a, b MailboxResult) int { return cmp.Compare(place[a.Source], place[b.Source]) })
+	slices.SortStableFunc(r.IdentityDetail, func(a, b MailboxIdentity) int { return cmp.Compare(place[a.Source], place[b.Source]) })
 	slices.SortStableFunc(r.Failed, func(a, b Failure) int {
 		return cmp.Or(cmp.Compare(place[a.Mailbox], place[b.Mailbox]), cmp.Compare(a.UID, b.UID))
 	})

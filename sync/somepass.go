@@ -70,6 +70,9 @@ func (r *run) some(ctx context.Context, g *ground, wanted map[string]bool) (*Res
 		for _, j := range jobs {
 			order = append(order, j.source.Name)
 		}
+		if err := r.chooseIdentity(ctx, jobs); err != nil {
+			return err
+		}
 		return r.work(ctx, jobs)
 	}()
 	return r.outcome(ctx, order, before, err)

@@ -153,6 +153,9 @@ func (r *run) pass(ctx context.Context) (*Result, error) {
 			order = append(order, j.source.Name)
 		}
 		defer r.warm(ctx, jobs)()
+		if err := r.chooseIdentity(ctx, jobs); err != nil {
+			return err
+		}
 		if err := r.preflight(ctx, jobs); err != nil {
 			return err
 		}

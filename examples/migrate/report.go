@@ -31,8 +31,9 @@ func report(sys system, opt *options, res *mailsync.Result, err error) int {
 	if opt.json {
 		werr = writeJSON(sys.stdout, struct {
 			*mailsync.Result
-			PerMailbox *struct{} `json:"per_mailbox,omitempty"` // not a part of the report
-			Error      string    `json:"error,omitempty"`
+			PerMailbox     *struct{} `json:"per_mailbox,omitempty"` // not a part of the report, as yet
+			IdentityDetail *struct{} `json:"identity_detail,omitempty"`
+			Error          string    `json:"error,omitempty"`
 		}{Result: res, Error: explain(err)})
 	} else {
 		_, werr = io.WriteString(sys.stdout, text(opt, res, err))
