@@ -37,6 +37,12 @@ type PlannedMailbox struct {
 	Move     int    `json:"move"`
 	Adopt    int    `json:"adopt"` // on the target already
 	Bytes    int64  `json:"bytes"`
+
+	// Identity is the level that the mailbox can have, and Reason why it can
+	// have none higher; both empty where nobody was asked, since nothing is to
+	// be done or the mailbox was begun.
+	Identity mailhaul.Level `json:"identity,omitempty"`
+	Reason   string         `json:"reason,omitempty"`
 }
 
 // Plan finds out what a Run would do and writes nothing: neither to the target
@@ -84,6 +90,9 @@ func (r *run) plan(ctx context.Context) (*Plan, error) {
 		}
 	}
 	jobs = append(jobs, views...)
+	if err := r.chooseIdentity(ctx, jobs); err != nil {
+		return nil, err
+	}
 	p := &Plan{From: r.tally.r.From, To: r.tally.r.To, Room: -1, Mailboxes: make([]PlannedMailbox, len(jobs))}
 	if err := r.estimate(ctx, jobs, func(i int, m PlannedMailbox) { p.Mailboxes[i] = m }); err != nil {
 		return nil, err
@@ -164,7 +173,10 @@ func (r *run) estimate(ctx context.Context, jobs []*job, got func(int, PlannedMa
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(r.cfg.Mailboxes)
 	for i, j := range jobs {
-		m := PlannedMailbox{Source: j.source.Name, Target: j.target.Name, Create: j.target.Wire == ""}
+		m := PlannedMailbox{
+			Source: j.source.Name, Target: j.target.Name, Create: j.target.Wire == "",
+			Identity: j.can.Level, Reason: j.can.Reason,
+		}
 		if m.Create {
 			m.Target = r.target.Naming.Join(j.folder.TargetPath)
 		}

@@ -25,3 +25,6 @@ func OnTempFile(cfg *Config, wrap func(TempFile) TempFile) {
 		return wrap(f), nil
 	}
 }
+
+// SetSession sets how many messages one Writer of an Imposer is told of.
+func SetSession(cfg *Config, n int) { cfg.maxSession = n }

@@ -111,6 +111,7 @@ func (r *run) chooseIdentity(ctx context.Context, jobs []*job) error {
 	}
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(r.cfg.Mailboxes)
+	jobs = slices.DeleteFunc(slices.Clone(jobs), func(j *job) bool { return j.folder.View }) // they have no identity of their own
 	for _, j := range jobs {
 		if !ok {
 			j.can = mailhaul.Imposable{Level: mailhaul.LevelOrder, Reason: "the target has no means of imposing identity"}

@@ -60,6 +60,8 @@ func (j *job) moveImposed(ctx context.Context, c *comparison) (again bool, err e
 			return false, err
 		case m.surprised:
 			return true, nil
+		case len(m.chunk) > 0 && j.r.draining():
+			return false, ErrDrained
 		}
 	}
 	return again || more, j.settleSource(ctx, m.source, bases)

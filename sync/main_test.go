@@ -30,6 +30,8 @@ type rig struct {
 	target *memmail.Account
 	store  checkpoint.Store
 	cfg    mailsync.Config
+
+	decorate func(mailhaul.Target) mailhaul.Target // if set
 }
 
 func newRig(t testing.TB) *rig {
@@ -47,6 +49,9 @@ func (r *rig) syncer() *mailsync.Syncer {
 	r.t.Helper()
 	cfg := r.cfg
 	cfg.Source, cfg.Target, cfg.Store = r.source, r.target, r.store
+	if r.decorate != nil {
+		cfg.Target = r.decorate(r.target)
+	}
 	s, err := mailsync.New(cfg)
 	require.NoError(r.t, err)
 	return s
