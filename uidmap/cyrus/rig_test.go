@@ -133,7 +133,9 @@ func (r *rig) write(m mailhaul.Mailbox, want mailhaul.Identity, size int, out ..
 	var outcomes []mailhaul.Outcome
 	for _, receipt := range receipts {
 		o, err := receipt.Wait(ctx)
-		require.NoError(r.t, err)
+		for i := range o {
+			require.True(r.t, o[i].Delivery == mailhaul.Stored || hopeless(o[i].Err), "%v %v", o[i], err)
+		}
 		outcomes = append(outcomes, o...)
 	}
 	require.NoError(r.t, w.Close())

@@ -103,7 +103,8 @@ func (b *batch) undecided() []*message {
 //
 // A message whose UID is not above all that the mailbox has given is appended
 // through the Target that is decorated, in its place, and its Outcome says
-// which UID it has. So is one that asks for no UID. The octets are stored as
+// which UID it has. So is one that asks for no UID, and one without an octet,
+// which Cyrus refuses. The octets are stored as
 // they are, even those that Cyrus refuses in an APPEND, and quotas are not
 // looked at, since replication overrides both. A date before 1970 or after 2105
 // is stored as the nearest that Cyrus can keep.
@@ -181,7 +182,7 @@ func (w *Writer) upload(ctx context.Context, b *batch) error {
 				fmt.Errorf("the message has %d octets, more than Cyrus can hold", m.Body.Size())))
 			continue
 		}
-		if m.UID <= top { // 0 too
+		if m.UID <= top || m.Body.Size() == 0 { // UID 0 too; over an empty message Cyrus (3.6) dies
 			continue
 		}
 		if err := m.prepare(w.t.cfg.TempDir); err != nil {
@@ -454,7 +455,7 @@ func (w *Writer) appendInside(ctx context.Context, run []*message) error {
 		if o.Delivery == mailhaul.DeliveryUnknown && failure == nil {
 			failure = o.Err
 		}
-		if o.Delivery != mailhaul.Stored {
+		if o.Delivery != mailhaul.Stored && !hopeless(o.Err) {
 			w.missed = true
 		}
 		msgs[i].outcome.Dropped += o.Dropped
@@ -464,6 +465,12 @@ func (w *Writer) appendInside(ctx context.Context, run []*message) error {
 		return w.fail(failure)
 	}
 	return nil
+}
+
+// hopeless reports whether a message that was refused will be refused again.
+func hopeless(err error) bool {
+	e, ok := errors.AsType[*mailhaul.Error](err)
+	return ok && e.Kind == mailhaul.Permanent && e.Scope == mailhaul.ScopeMessage
 }
 
 // Store implements [mailhaul.Writer], through the Target that is decorated.
