@@ -92,3 +92,46 @@ func (j *job) forgetCopies(ctx context.Context, gone mailhaul.UIDSet) error {
 	j.skipped = j.skipped.Minus(set)
 	return j.led.Forget(ctx, set)
 }
+
+// removals returns the messages of the source that the target's user is known
+// to have removed, before the target's UIDs lose their meaning. A mailbox that
+// holds far fewer messages than it should may have been emptied and made anew:
+// that is for the brake.
+func (j *job) removals(ctx context.Context, target mailhaul.Status) (removed mailhaul.UIDSet, err error) {
+	var uids, placed []mailhaul.UID
+	for rec, err := range j.led.Records(ctx, 0) {
+		if err != nil {
+			return nil, err
+		}
+		switch {
+		case rec.State == checkpoint.Removed:
+			uids = append(uids, rec.Source)
+		case rec.Placed():
+			placed = append(placed, rec.Source)
+		}
+	}
+	if gone := len(placed) - int(target.Messages); braked(gone, len(placed)) {
+		d, err := j.decide(SideTarget, gone, len(placed))
+		if err != nil {
+			return nil, err
+		}
+		if d == Accept {
+			j.noReturn = mailhaul.UIDSetOf(placed...)
+		}
+	}
+	return mailhaul.UIDSetOf(uids...), nil
+}
+
+// putRemoved records messages as removed by the target's user.
+func (j *job) putRemoved(ctx context.Context, set mailhaul.UIDSet) error {
+	for some := range set.Chunks(recordAtOnce) {
+		records := make([]checkpoint.Record, 0, recordAtOnce)
+		for uid := range some.All() {
+			records = append(records, checkpoint.Record{Source: uid, State: checkpoint.Removed})
+		}
+		if err := j.led.Put(ctx, records...); err != nil {
+			return err
+		}
+	}
+	return nil
+}

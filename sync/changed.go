@@ -9,7 +9,7 @@ import "slices"
 // the users had removed. Two accounts are in step when a pass over everything
 // is complete and has changed nothing. What could not be moved does not count.
 func (r *Result) Changed() bool {
-	return r.Copied+r.Adopted+r.Vanished+r.RemovedOnTarget+r.FlagsUpdated > 0
+	return r.Copied+r.Adopted+r.Vanished+r.RemovedOnTarget+r.FlagsUpdated+r.Deleted > 0
 }
 
 // add takes a further pass into the sum of several. What was done adds up; what
@@ -32,6 +32,7 @@ func (r *Result) add(p *Result, whole bool) {
 			m.Vanished += e.Vanished
 			m.RemovedOnTarget += e.RemovedOnTarget
 			m.FlagsUpdated += e.FlagsUpdated
+			m.Deleted += e.Deleted
 			m.FlagsDropped += e.FlagsDropped
 			m.Bytes += e.Bytes
 		}
@@ -42,6 +43,7 @@ func (r *Result) add(p *Result, whole bool) {
 	sum.Vanished += r.Vanished
 	sum.RemovedOnTarget += r.RemovedOnTarget
 	sum.FlagsUpdated += r.FlagsUpdated
+	sum.Deleted += r.Deleted
 	sum.Bytes += r.Bytes
 	sum.Seconds += r.Seconds
 	sum.RoundTrips += r.RoundTrips
@@ -75,6 +77,11 @@ func (r *Result) add(p *Result, whole bool) {
 		for _, f := range r.Failed {
 			if !looked[f.Mailbox] {
 				sum.Failed = append(sum.Failed, f)
+			}
+		}
+		for _, h := range r.Held {
+			if !looked[h.Mailbox] {
+				sum.Held = append(sum.Held, h)
 			}
 		}
 		for _, a := range r.Altered {

@@ -95,6 +95,14 @@ func (j *job) compare(ctx context.Context) (*comparison, error) {
 		}
 		c.todo = c.todo.Minus(adopted)
 	}
+	if back := c.todo.Intersect(j.noReturn); len(back) > 0 {
+		if err := j.putRemoved(ctx, back); err != nil {
+			return nil, err
+		}
+		c.todo = c.todo.Minus(back)
+		j.skipped = j.skipped.Minus(back)
+		j.res.RemovedOnTarget += back.Len()
+	}
 	if told != nil {
 		none, err := j.withdraw(ctx, told, listing, present, t.Status().UIDNext)
 		if err != nil {
@@ -164,12 +172,13 @@ func uidsOf(ctx context.Context, r mailhaul.Reader) (mailhaul.UIDSet, error) {
 func (j *job) trust(ctx context.Context, source, target mailhaul.Status) (st checkpoint.MailboxState, wait time.Duration, err error) {
 	st = j.led.State()
 	var reason string
+	sourceAsBefore := st.SourceValidity == source.UIDValidity
 	switch {
-	case st.Target == "":
+	case st.SourceValidity != 0 && st.SourceValidity != source.UIDValidity:
+		reason = fmt.Sprintf("the source's UIDVALIDITY changed from %d to %d", st.SourceValidity, source.UIDValidity)
+	case st.Target == "" || st.TargetValidity == 0: // its copy was deleted, and is begun anew
 	case st.Target != j.target.Wire:
 		reason = "it goes to another mailbox than before"
-	case st.SourceValidity != source.UIDValidity:
-		reason = fmt.Sprintf("the source's UIDVALIDITY changed from %d to %d", st.SourceValidity, source.UIDValidity)
 	case st.TargetValidity != target.UIDValidity:
 		reason = fmt.Sprintf("the target's UIDVALIDITY changed from %d to %d", st.TargetValidity, target.UIDValidity)
 	case source.UIDNext != 0 && source.UIDNext < st.SourceStatus.UIDNext:
@@ -196,14 +205,23 @@ func (j *job) trust(ctx context.Context, source, target mailhaul.Status) (st che
 		if wait = j.unsettled(); wait > 0 {
 			return st, wait, nil
 		}
-		j.r.tally.warn(fmt.Sprintf("mailbox %q: %s; its messages were recognised again by content, and what the target's user had deleted there may be back", j.source.Name, reason))
+		var removed mailhaul.UIDSet
+		if sourceAsBefore {
+			if removed, err = j.removals(ctx, target); err != nil {
+				return st, 0, err
+			}
+		}
+		j.r.tally.warn(fmt.Sprintf("mailbox %q: %s; its messages were recognised again by content, and what the target's user had deleted there since the last pass may be back", j.source.Name, reason))
 		if err := j.led.Reset(ctx); err != nil {
+			return st, 0, err
+		}
+		if err := j.putRemoved(ctx, removed); err != nil {
 			return st, 0, err
 		}
 		j.recognised = nil
 		st = checkpoint.MailboxState{}
 	}
-	if st.Target == "" {
+	if st.Target == "" || st.TargetValidity == 0 {
 		st = checkpoint.MailboxState{
 			Target: j.target.Wire, SourceValidity: source.UIDValidity, TargetValidity: target.UIDValidity, Explained: 1,
 		}

@@ -147,6 +147,35 @@ func TestFlagsAreMergedAgainWhereTheyChangeMeanwhile(t *testing.T) {
 	}
 }
 
+// In the same run where it happens once, in the next where it goes on.
+func TestFlagsThatChangeMeanwhileAreCarriedOver(t *testing.T) {
+	for name, times := range map[string]int{"once": 1, "for ever": 1 << 20} {
+		for _, mail := range []string{"", "Message-ID: <a>\r\n\r\none more\r\n"} {
+			t.Run(name+fmt.Sprint(len(mail)), func(t *testing.T) {
+				r := newRig(t)
+				r.fill("INBOX", 3)
+				r.run()
+				r.source.Change("INBOX", 1, func(m *memmail.Stored) { m.Flags = []mailhaul.Flag{mailhaul.FlagFlagged} })
+				if mail != "" {
+					r.source.Add("INBOX", mail)
+				}
+				n := times
+				r.target.Hooks.Flags = func(string, []mailhaul.FlagChange) {
+					if n--; n >= 0 {
+						r.target.Change("INBOX", 1, func(m *memmail.Stored) { m.Flags = []mailhaul.Flag{mailhaul.Flag(fmt.Sprint("k", n%2))} })
+					}
+				}
+				r.run()
+				require.Equal(t, times == 1, mailhaul.HasFlag(r.target.Snapshot("INBOX")[0].Flags, mailhaul.FlagFlagged))
+				r.target.Hooks.Flags = nil
+				r.run()
+				require.True(t, mailhaul.HasFlag(r.target.Snapshot("INBOX")[0].Flags, mailhaul.FlagFlagged))
+				require.Len(t, r.target.Snapshot("INBOX")[0].Flags, 2, "and the user's own")
+			})
+		}
+	}
+}
+
 func TestBrake(t *testing.T) {
 	accept := func(mailsync.Held) mailsync.Decision { return mailsync.Accept }
 	refuse := func(mailsync.Held) mailsync.Decision { return mailsync.Refuse }

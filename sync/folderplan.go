@@ -96,9 +96,10 @@ type folderPlanner struct {
 	byPath map[string]*folderNode
 	target map[string]*mailhaul.Mailbox // by path
 
-	seats      map[string]int  // how many folders of the source have a path for their own place, or are to be below it
-	owners     map[string]int  // how many paths of the source have it for their own place, listed or not
-	rolePlaces map[string]bool // places that have a role, or may get one
+	seats      map[string]int         // how many folders of the source have a path for their own place, or are to be below it
+	owners     map[string]int         // how many paths of the source have it for their own place, listed or not
+	held       map[string]*folderNode // places that an earlier pass gave away
+	rolePlaces map[string]bool        // places that have a role, or may get one
 	warnings   []string
 }
 
@@ -256,6 +257,7 @@ func (n *folderNode) takesPart() bool { return n.skip == "" || n.skip == folderS
 // rename asks the hook and the earlier pass.
 func (p *folderPlanner) rename() error {
 	var bad []error
+	early := make(map[*folderNode]bool)
 	for _, n := range p.nodes {
 		if !n.takesPart() {
 			continue
@@ -263,6 +265,7 @@ func (p *folderPlanner) rename() error {
 		if p.opts.Earlier != nil {
 			if path := p.opts.Earlier(n.box); len(path) > 0 {
 				n.fixed = p.namer.canonical(folderInboxed(path))
+				early[n] = true
 			}
 		}
 		if p.opts.Rename == nil {
@@ -273,10 +276,15 @@ func (p *folderPlanner) rename() error {
 		case slices.Equal(path, n.path):
 		case len(path) > 0:
 			n.renamed = true
+			delete(early, n)
 			n.fixed, n.wrong = p.legal(path)
 		case n.skip == "":
 			bad = append(bad, fmt.Errorf("%q is renamed to nothing", folderShow(n.path)))
 		}
+	}
+	p.held = make(map[string]*folderNode)
+	for n := range early {
+		p.held[folderKey(n.fixed)] = n
 	}
 	if len(bad) > 0 {
 		return folderError(bad, "let -rename name a path, or leave the mailbox out with -exclude")
@@ -360,7 +368,8 @@ func (p *folderPlanner) takeSeats() {
 }
 
 // avoidViews gives another place to folders whose own is a view on the target,
-// where nothing can be stored, and, when roles are given, to those whose parent
+// where nothing can be stored, or has been another folder's since an earlier
+// pass (that was renamed on the source since), and, when roles are given, to those whose parent
 // or role has taken them to one.
 func (p *folderPlanner) avoidViews(own bool) {
 	for _, n := range p.nodes {
@@ -369,23 +378,36 @@ func (p *folderPlanner) avoidViews(own bool) {
 		}
 		levels := slices.Clone(p.place(n.path, own))
 		view, _ := p.namer.path(levels)
-		if !p.isView(view) {
+		reason := p.blocked(view)
+		if reason == "" {
 			continue
 		}
 		last := levels[len(levels)-1]
 		free := view
-		for i := 2; p.isView(free) || p.seats[folderKey(free)] > 0; i++ {
+		for i := 2; p.blocked(free) != "" || p.seats[folderKey(free)] > 0; i++ {
 			levels[len(levels)-1] = folderShorten(fmt.Sprintf("%s_%d", last, i), folderLevelLimit)
 			free, _ = p.namer.path(levels)
 		}
 		p.seats[folderKey(free)]++
-		n.wrong = append(n.wrong, fmt.Sprintf("%q is a view of other mailboxes there", folderShow(view)))
+		n.wrong = append(n.wrong, fmt.Sprintf("%q is %s there", folderShow(view), reason))
 		if own {
 			n.aside = levels
 		} else {
 			n.moved = levels
 		}
 	}
+}
+
+// blocked returns what keeps a place from being given to a folder that has none
+// yet, nothing where it is free.
+func (p *folderPlanner) blocked(path []string) string {
+	if p.isView(path) {
+		return "a view of other mailboxes"
+	}
+	if n := p.held[folderKey(path)]; n != nil {
+		return fmt.Sprintf("the copy of %q", folderShow(n.path))
+	}
+	return ""
 }
 
 func (p *folderPlanner) isView(path []string) bool {

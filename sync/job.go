@@ -34,6 +34,7 @@ type job struct {
 
 	decided  map[Side]Decision // what Config.Confirm said
 	departed int               // copies whose messages are gone from the source, decided about
+	noReturn mailhaul.UIDSet   // messages that are not moved again, should nothing on the target look like them
 	merges   int               // how often flags changed between reading and writing them
 
 	recognised mailhaul.UIDSet // UIDs on the target that this run has recorded by content
@@ -182,6 +183,11 @@ func (j *job) advanced() int { return j.done + j.failed.Len() + j.vanished.Len()
 // pass does what can be done with one set of connections. again asks for
 // another: something has to be looked at once more.
 func (j *job) pass(ctx context.Context) (again bool, err error) {
+	if j.target.Wire == "" && j.led.State().Target != "" {
+		if done, err := j.targetGone(ctx); err != nil || done {
+			return false, err
+		}
+	}
 	if err := j.makeTarget(ctx); err != nil {
 		return false, err
 	}

@@ -109,20 +109,21 @@ func (s *Syncer) end() {
 
 // run is one Run of a Syncer.
 type run struct {
-	cfg    Config
-	ledger *checkpoint.Ledger
-	tally  *tally
-	emit   emitter
-	meter  meter
-	source *mailhaul.Listing
-	target *mailhaul.Listing
-	every  []*job // of all mailboxes, views last
-	start  time.Time
-	drain  <-chan struct{}
-	mu     stdsync.Mutex   // protects taken
-	taken  map[string]bool // places on the target that a mailbox has, joined by NUL
-	stuck  atomic.Int32    // mailboxes given up for their connection, in a row
-	cut    atomic.Bool     // Drain left something undone
+	cfg      Config
+	ledger   *checkpoint.Ledger
+	tally    *tally
+	emit     emitter
+	meter    meter
+	source   *mailhaul.Listing
+	target   *mailhaul.Listing
+	every    []*job // of all mailboxes, views last
+	start    time.Time
+	drain    <-chan struct{}
+	mu       stdsync.Mutex   // protects taken
+	taken    map[string]bool // places on the target that a mailbox has, joined by NUL
+	stuck    atomic.Int32    // mailboxes given up for their connection, in a row
+	cut      atomic.Bool     // Drain left something undone
+	suspects int             // pairs of mailboxes that were opened to find a renamed one; of prepare
 }
 
 // draining reports whether Drain was called.
@@ -174,6 +175,16 @@ func (r *run) pass(ctx context.Context) (*Result, error) {
 		}
 		if err := r.work(ctx, views); err != nil {
 			return err
+		}
+		gone, err := r.departedJobs(ctx)
+		if err != nil {
+			return err
+		}
+		for _, j := range gone {
+			order = append(order, j.source.Name)
+			if err := j.runDeparted(ctx); err != nil {
+				return err
+			}
 		}
 		return r.conclude(ctx, append(jobs, views...), true)
 	}()
@@ -236,6 +247,9 @@ func (r *run) prepare(ctx context.Context) (*folderPlan, error) {
 		r.tally.warn(w)
 	}
 	r.source, r.target = source, target
+	if err := r.followRenames(ctx, source, target); err != nil {
+		return nil, err
+	}
 	earlier, err := r.earlier(ctx, target)
 	if err != nil {
 		return nil, err
@@ -404,6 +418,9 @@ func (r *run) makeMailboxes(ctx context.Context, jobs []*job) error {
 	var wanted []mailhaul.NewMailbox
 	var of []*job
 	for _, j := range jobs {
+		if j.target.Wire == "" && j.led.State().Target != "" {
+			continue // its user has removed it
+		}
 		if subscribe := j.folder.Subscribe && !j.target.Subscribed; j.target.Wire == "" || subscribe {
 			wanted = append(wanted, mailhaul.NewMailbox{
 				Path: j.folder.TargetPath, Role: j.folder.Role, Subscribe: subscribe, Wire: j.target.Wire,
@@ -474,6 +491,10 @@ func (r *run) conclude(ctx context.Context, jobs []*job, doubt bool) error {
 		}
 		state := j.led.State()
 		state.TargetStatus = *st
+		state.TargetID = st.MailboxID
+		if s := j.source.Status; s != nil {
+			state.SourceID = s.MailboxID
+		}
 		j.led.SetState(state)
 		j.led.Defer()
 	}
