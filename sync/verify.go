@@ -74,6 +74,9 @@ type MailboxVerification struct {
 	Source string `json:"source"`
 	Target string `json:"target"` // empty where there is none
 
+	wire                   string          // of the source
+	sourceUIDs, targetUIDs mailhaul.UIDSet // of what was read
+
 	SourceSide MailboxDigest `json:"source_side"`
 	TargetSide MailboxDigest `json:"target_side"`
 
@@ -125,7 +128,11 @@ func Verify(ctx context.Context, source, target mailhaul.Source, opts VerifyOpti
 	if err != nil {
 		return nil, err
 	}
-	source = withUIDs(source, ledger)
+	return verifyPlanned(ctx, withUIDs(source, ledger), target, plan, opts.Progress)
+}
+
+// verifyPlanned reads what the plan names on both sides.
+func verifyPlanned(ctx context.Context, source, target mailhaul.Source, plan *folderPlan, progress func(MailboxVerification)) (*Verification, error) {
 	v := &Verification{
 		From: source.Account().String(), To: target.Account().String(), Differences: []string{}, Mailboxes: []MailboxVerification{},
 	}
@@ -161,8 +168,8 @@ func Verify(ctx context.Context, source, target mailhaul.Source, opts VerifyOpti
 			}
 		}
 		v.add(compareDigests(m, ours, theirs, held))
-		if opts.Progress != nil {
-			opts.Progress(v.Mailboxes[len(v.Mailboxes)-1])
+		if progress != nil {
+			progress(v.Mailboxes[len(v.Mailboxes)-1])
 		}
 	}
 	return v, nil
@@ -296,7 +303,7 @@ func (c *contents) readOn(ctx context.Context, side mailhaul.Source, m mailhaul.
 // held elsewhere need not be on the target.
 func compareDigests(m folderMove, source, target contents, elsewhere map[[sha256.Size]byte]bool) MailboxVerification {
 	v := MailboxVerification{
-		Source: m.Source.Name, SourceSide: source.sumUp(), TargetSide: target.sumUp(),
+		Source: m.Source.Name, wire: m.Source.Wire, SourceSide: source.sumUp(), TargetSide: target.sumUp(),
 		Missing: []MessageDigest{}, Twice: []MessageDigest{}, Extra: []MessageDigest{},
 	}
 	if m.Target != nil {
@@ -305,6 +312,7 @@ func compareDigests(m folderMove, source, target contents, elsewhere map[[sha256
 	if v.SourceSide == v.TargetSide {
 		return v
 	}
+	v.sourceUIDs, v.targetUIDs = source.uids(), target.uids()
 	ours, theirs := source.read, target.read
 	byDigest := func(a, b digest) int { return cmp.Or(bytes.Compare(a.sum[:], b.sum[:]), cmp.Compare(a.uid, b.uid)) }
 	slices.SortFunc(ours, byDigest)
@@ -339,6 +347,15 @@ func compareDigests(m folderMove, source, target contents, elsewhere map[[sha256
 		slices.SortFunc(list, func(a, b MessageDigest) int { return cmp.Compare(a.UID, b.UID) })
 	}
 	return v
+}
+
+func (c *contents) uids() mailhaul.UIDSet {
+	uids := make([]mailhaul.UID, len(c.read))
+	for i, d := range c.read {
+		uids[i] = d.uid
+	}
+	slices.Sort(uids)
+	return mailhaul.UIDSetOf(uids...)
 }
 
 func (d digest) message() MessageDigest {
