@@ -1,0 +1,96 @@
+// Identity: what can be imposed, and the Writer that does it.
+
+package maildir
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/mailhaul/mailhaul"
+)
+
+// Imposable implements [mailhaul.Imposer].
+func (t *Target) Imposable(ctx context.Context, m mailhaul.Mailbox, want mailhaul.Identity) (mailhaul.Imposable, error) {
+	level := func(l mailhaul.Level, format string, args ...any) (mailhaul.Imposable, error) {
+		return mailhaul.Imposable{Level: l, Reason: fmt.Sprintf(format, args...)}, nil
+	}
+	dir := m.Wire
+	if dir == "" {
+		var err error
+		if dir, err = t.dirOf(m.Path); err != nil {
+			return level(mailhaul.LevelNone, "there can be no such mailbox: %v", err)
+		}
+	}
+	// An empty mailbox, or one that is still to be made.
+	empty, next, validity := true, mailhaul.UID(1), want.UIDValidity
+	if t.disk.exists(folder{t, dir, ""}.file("cur")) {
+		m.Wire = dir
+		f, err := t.folder(ctx, "open", m)
+		if err != nil {
+			return mailhaul.Imposable{}, err
+		}
+		v, err := f.look()
+		if err != nil {
+			return mailhaul.Imposable{}, f.wrap("open", err)
+		}
+		empty = len(v.messages)+len(v.unlisted) == 0
+		if v.list != nil && (!empty || want.UIDValidity == 0 || v.list.validity == want.UIDValidity) {
+			next, validity = v.list.next, v.list.validity
+		}
+		if v.list == nil && !empty {
+			validity = 0
+		}
+	}
+	if want.UIDValidity != 0 && validity != want.UIDValidity {
+		return level(mailhaul.LevelOrder, "the mailbox holds mail under the UIDVALIDITY %d, which is not changed to %d behind the back of those who know it", validity, want.UIDValidity)
+	}
+	if want.UIDValidity != 0 && len(want.Messages) > 0 && want.Messages[0].UID != 0 && want.Messages[0].UID < next {
+		return level(mailhaul.LevelOrder, "the mailbox has given out UIDs up to %d already, so that UID %d can no longer be had", next-1, want.Messages[0].UID)
+	}
+	if want.UIDLs {
+		if reason := t.cannotName(dir, want.Messages); reason != "" {
+			return level(mailhaul.LevelUID, "%s", reason)
+		}
+	}
+	if t.flavor == Dovecot && want.HighestModSeq > 1 {
+		return level(mailhaul.LevelUID, "HIGHESTMODSEQ is in Dovecot's index, which is not written to; %d is the source's", want.HighestModSeq)
+	}
+	return mailhaul.Imposable{Level: mailhaul.LevelExact}, nil
+}
+
+// cannotName returns why the UIDLs cannot be had.
+func (t *Target) cannotName(dir string, messages []mailhaul.Message) string {
+	names := make(map[mailhaul.UIDL]bool)
+	for _, m := range messages {
+		switch {
+		case m.UIDL == "":
+			continue
+		case !validUIDL(m.UIDL):
+			return fmt.Sprintf("%q is no unique-id of POP3", string(m.UIDL))
+		case t.flavor == Dovecot:
+			continue
+		case dir != ".":
+			return "Courier's POP3 serves INBOX only"
+		}
+		n, _, reason := courierUIDL(m.UIDL)
+		if reason != "" {
+			return reason
+		}
+		if n == 0 && names[m.UIDL] {
+			return fmt.Sprintf("Courier takes unique-ids from file names, and %q is there twice", string(m.UIDL))
+		}
+		names[m.UIDL] = true
+	}
+	return ""
+}
+
+// OpenImposing implements [mailhaul.Imposer]. An empty mailbox gets the
+// UIDVALIDITY that it is to have; one with mail keeps its own, and the messages
+// get what UIDs are left.
+func (t *Target) OpenImposing(ctx context.Context, m mailhaul.Mailbox, want mailhaul.Identity) (mailhaul.Writer, error) {
+	f, err := t.folder(ctx, "open", m)
+	if err != nil {
+		return nil, err
+	}
+	return f.openWriter(ctx, &want)
+}

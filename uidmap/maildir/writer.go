@@ -1,0 +1,658 @@
+// Writing: messages are made durable in tmp, and put into the mailbox together.
+
+package maildir
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/mailhaul/mailhaul"
+)
+
+// writer is a mailbox that is open for writing.
+//
+// Append writes messages to tmp; the first that asks for an answer, or Finish,
+// puts all there are by then into the mailbox. Many at once are much cheaper,
+// since the list of UIDs is written anew each time.
+type writer struct {
+	f      folder
+	want   *mailhaul.Identity // nil: none is imposed
+	status mailhaul.Status
+
+	imposes bool // UIDs are imposed: they mean what they mean on the source
+
+	mu     sync.Mutex // protects what follows
+	list   *uidList   // as it was last seen
+	stamp  stamp      // of the list
+	staged []*staged  // messages in tmp, in their order
+	dead   error
+}
+
+// staged is one message on its way.
+type staged struct {
+	temp     string // its name in tmp
+	out      mailhaul.Outgoing
+	keywords []mailhaul.Flag
+	letters  []byte
+	size     int64 // of the file
+	shown    int64 // of what the server will show
+	entry    uidEntry
+	name     string // its name in cur, without the directory
+	outcome  mailhaul.Outcome
+	done     bool
+}
+
+// openWriter opens the mailbox, which nobody else may have open. With want, it
+// gets the UIDVALIDITY of it where that can be.
+func (f folder) openWriter(ctx context.Context, want *mailhaul.Identity) (*writer, error) {
+	if err := f.checkUnused(); err != nil {
+		return nil, err
+	}
+	unlock, err := f.lock(ctx)
+	if err != nil {
+		return nil, f.wrap("open", err)
+	}
+	w, err := f.openLocked(want)
+	if err = errors.Join(err, unlock()); err != nil {
+		return nil, f.wrap("open", err)
+	}
+	return w, nil
+}
+
+func (f folder) openLocked(want *mailhaul.Identity) (*writer, error) {
+	v, err := f.syncLocked()
+	if err != nil {
+		return nil, err
+	}
+	if want != nil && want.UIDValidity != 0 && want.UIDValidity != v.list.validity && len(v.messages) == 0 {
+		if err := f.rename(v, want.UIDValidity); err != nil {
+			return nil, err
+		}
+	}
+	if err := f.removeLeftovers(); err != nil {
+		return nil, err
+	}
+	w := &writer{f: f, want: want, status: v.status(), list: v.list, stamp: v.stamp}
+	w.imposes = want != nil && (want.UIDValidity == 0 || want.UIDValidity == v.list.validity)
+	return w, nil
+}
+
+// rename gives an empty mailbox another UIDVALIDITY. What the server remembers
+// of it has to go: it would take the change for damage.
+func (f folder) rename(v *view, validity mailhaul.UIDValidity) error {
+	if err := f.forgetIndex(); err != nil {
+		return err
+	}
+	list := &uidList{validity: validity, next: 1, header: v.list.header}
+	if err := f.writeList(list); err != nil {
+		return err
+	}
+	v.list, v.stamp = list, f.stampOf(f.listName())
+	// Dovecot's list of mailboxes asks whether cur has changed, no more.
+	return f.disk.touch(f.file("cur"), time.Now())
+}
+
+// forgetIndex removes Dovecot's index, which it makes anew from the files. The
+// log goes last: without it, the others are not looked at.
+func (f folder) forgetIndex() error {
+	if f.flavor != Dovecot {
+		return nil
+	}
+	for _, name := range []string{"dovecot.index", "dovecot.index.cache", "dovecot.index.log.2", "dovecot.index.log"} {
+		if err := f.disk.remove(f.file(name)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Status implements [mailhaul.Writer].
+func (w *writer) Status() mailhaul.Status { return w.status }
+
+// receipt is the answer to one Append.
+type receipt struct {
+	w     *writer
+	batch []*staged
+}
+
+// Wait implements [mailhaul.Receipt].
+func (r *receipt) Wait(ctx context.Context) ([]mailhaul.Outcome, error) {
+	r.w.mu.Lock()
+	defer r.w.mu.Unlock()
+	var err error
+	if slices.ContainsFunc(r.batch, func(s *staged) bool { return !s.done }) {
+		err = r.w.commit(ctx)
+	}
+	outcomes := make([]mailhaul.Outcome, len(r.batch))
+	for i, s := range r.batch {
+		outcomes[i] = s.outcome
+	}
+	return outcomes, err
+}
+
+// syncers is how many files are made durable at once: file systems do many for
+// the price of one.
+const syncers = 8
+
+// Append implements [mailhaul.Writer].
+func (w *writer) Append(ctx context.Context, batch []mailhaul.Outgoing) (mailhaul.Receipt, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	r := &receipt{w: w}
+	var files []*os.File
+	err := w.usable(ctx)
+	for i := range batch {
+		s := &staged{out: batch[i]}
+		r.batch = append(r.batch, s)
+		var f *os.File
+		if err == nil {
+			if f, err = w.stage(s); err == nil {
+				files = append(files, f)
+			}
+		}
+		batch[i].Body.Release()
+		s.out.Body = nil
+		if err != nil {
+			s.outcome, s.done = mailhaul.Outcome{Delivery: mailhaul.NotStored, Err: err}, true
+		}
+	}
+	err = errors.Join(err, w.syncAll(files))
+	if err != nil {
+		w.dead = err
+		for _, s := range r.batch { // one batch, one fate
+			if !s.done {
+				s.outcome, s.done = mailhaul.Outcome{Delivery: mailhaul.NotStored, Err: err}, true
+			}
+		}
+		w.drop(r.batch)
+		return r, err
+	}
+	w.staged = append(w.staged, r.batch...)
+	return r, nil
+}
+
+func (w *writer) usable(ctx context.Context) error {
+	if w.dead != nil {
+		return w.dead
+	}
+	if w.f.closed.Load() {
+		return w.f.fail("append to", mailhaul.Permanent, mailhaul.ScopeConnection, mailhaul.ErrClosed)
+	}
+	return ctx.Err()
+}
+
+// stage writes one message to tmp.
+func (w *writer) stage(s *staged) (_ *os.File, err error) {
+	f := w.f
+	temp := f.tempName()
+	file, err := f.disk.create(temp)
+	if err != nil {
+		return nil, f.wrap("append to", err)
+	}
+	s.temp = temp
+	defer func() {
+		if err != nil {
+			file.Close()
+		}
+	}()
+	source := &sourceReader{r: s.out.Body.Reader()}
+	err = f.disk.may("write", temp)
+	if err == nil {
+		s.size, s.shown, err = f.flavor.store(file, source)
+	}
+	if source.err != nil {
+		return nil, source.err // the source's, not ours
+	}
+	if err == nil && !s.out.InternalDate.IsZero() {
+		if err = f.disk.may("touch", temp); err == nil {
+			err = f.disk.root.Chtimes(temp, time.Now(), s.out.InternalDate)
+		}
+	}
+	if err != nil {
+		return nil, f.wrap("append to", err)
+	}
+	flags, dropped := mailhaul.NormalizeFlags(s.out.Flags)
+	s.outcome.Dropped = dropped
+	for _, flag := range flags {
+		if letter, ok := systemLetter(flag); ok {
+			s.letters = append(s.letters, letter)
+		} else {
+			s.keywords = append(s.keywords, flag)
+		}
+	}
+	return file, nil
+}
+
+// sourceReader remembers the error of what is read.
+type sourceReader struct {
+	r   io.Reader
+	err error
+}
+
+func (s *sourceReader) Read(p []byte) (int, error) {
+	n, err := s.r.Read(p)
+	if err != nil && err != io.EOF {
+		s.err = err
+	}
+	return n, err
+}
+
+// syncAll makes files durable and closes them.
+func (w *writer) syncAll(files []*os.File) error {
+	errs := make([]error, len(files))
+	var group sync.WaitGroup
+	next := make(chan int)
+	for range min(syncers, len(files)) {
+		group.Go(func() {
+			for i := range next {
+				errs[i] = errors.Join(files[i].Sync(), files[i].Close())
+			}
+		})
+	}
+	for i := range files {
+		next <- i
+	}
+	close(next)
+	group.Wait()
+	return w.f.wrap("append to", errors.Join(errs...))
+}
+
+// drop removes what is in tmp of messages that will not be stored. What cannot
+// be removed is removed by the next Writer.
+func (w *writer) drop(batch []*staged) {
+	for _, s := range batch {
+		if s.temp != "" {
+			_ = w.f.disk.remove(s.temp)
+		}
+	}
+}
+
+// commit puts the staged messages into the mailbox; w.mu is held. With an error
+// the Writer is dead, and each message says what became of it.
+func (w *writer) commit(ctx context.Context) error {
+	batch := w.staged
+	if len(batch) == 0 {
+		return nil
+	}
+	w.staged = nil
+	err := w.usable(ctx)
+	if err == nil {
+		err = w.commitBatch(ctx, batch)
+	}
+	for _, s := range batch {
+		if !s.done {
+			s.outcome.Delivery, s.outcome.Err, s.done = mailhaul.NotStored, err, true
+		}
+	}
+	w.drop(batch)
+	if err != nil && w.dead == nil {
+		w.dead = err
+	}
+	return err
+}
+
+func (w *writer) commitBatch(ctx context.Context, batch []*staged) error {
+	unlock, err := w.f.lock(ctx)
+	if err != nil {
+		return w.f.wrap("append to", err)
+	}
+	err = w.commitLocked(ctx, batch)
+	if err := errors.Join(err, unlock()); err != nil {
+		return w.f.wrap("append to", err)
+	}
+	return nil
+}
+
+func (w *writer) commitLocked(ctx context.Context, batch []*staged) error {
+	f := w.f
+	if f.stampOf(f.listName()) != w.stamp || f.disk.exists(f.file(f.pendingName())) { // somebody else was here
+		v, err := f.syncLocked()
+		if err != nil {
+			return err
+		}
+		w.list, w.stamp = v.list, v.stamp
+	}
+	if w.list.validity != w.status.UIDValidity {
+		return f.fail("append to", mailhaul.Conflict, mailhaul.ScopeMailbox,
+			fmt.Errorf("its UIDVALIDITY changed from %d to %d", w.status.UIDValidity, w.list.validity))
+	}
+	if err := w.nameKeywords(ctx, batch); err != nil {
+		return err
+	}
+	list := w.list.clone()
+	ordered := false // UIDLs, or an order, that Dovecot's index may hide
+	for _, s := range batch {
+		if err := w.assign(list, s); err != nil {
+			return err
+		}
+		ordered = ordered || len(s.entry.ext) > 0
+	}
+	if ordered {
+		// Dovecot notes in its index that messages above some UID have no
+		// UIDLs of their own, and looks no further.
+		if err := f.checkUnused(); err != nil {
+			return err
+		}
+		if err := f.forgetIndex(); err != nil {
+			return err
+		}
+	}
+	if err := f.disk.replace(f.file(f.pendingName()), f.tempName(), f.format(list)); err != nil {
+		return err
+	}
+	err := w.place(batch, list)
+	if err == nil {
+		w.list, w.stamp = list, f.stampOf(f.listName())
+		return nil
+	}
+	// Some are in the mailbox, and the server will give them UIDs. What can be
+	// done for them is what a restart would do.
+	ferr := f.finishPending()
+	v, lerr := f.look()
+	for _, s := range batch {
+		s.done = true
+		s.outcome.Err = err
+		switch {
+		case ferr != nil || lerr != nil:
+			s.outcome.Delivery = mailhaul.DeliveryUnknown
+		case slices.ContainsFunc(v.messages, func(m stored) bool { return m.base == s.entry.base && m.uid == s.entry.uid }):
+			s.outcome.Delivery, s.outcome.UID, s.outcome.Err = mailhaul.Stored, s.entry.uid, nil
+		case slices.ContainsFunc(v.unlisted, func(file string) bool { return baseOf(file[4:]) == s.entry.base }):
+			s.outcome.Delivery = mailhaul.Stored // the UID is the server's to give
+			s.outcome.Err = nil
+		default:
+			s.outcome.Delivery = mailhaul.NotStored
+		}
+	}
+	return err
+}
+
+// nameKeywords makes the names of keywords known before any message has them.
+func (w *writer) nameKeywords(ctx context.Context, batch []*staged) error {
+	if w.f.flavor != Dovecot {
+		return nil
+	}
+	all := make([][]mailhaul.Flag, len(batch))
+	for i, s := range batch {
+		all[i] = s.keywords
+	}
+	letters, dropped, err := w.f.letters(ctx, all)
+	if err != nil {
+		return err
+	}
+	for i, s := range batch {
+		s.letters = append(s.letters, letters[i]...)
+		s.outcome.Dropped += dropped[i]
+	}
+	return nil
+}
+
+// assign gives a message its UID and its name.
+func (w *writer) assign(list *uidList, s *staged) error {
+	uid := list.next
+	if w.imposes && s.out.UID > uid {
+		uid = s.out.UID
+	}
+	if uid > maxUID || uid < list.next {
+		return w.f.fail("append to", mailhaul.Permanent, mailhaul.ScopeMailbox, errors.New("it has no UIDs left to give"))
+	}
+	s.entry = uidEntry{uid: uid}
+	f := w.f
+	now := time.Now()
+	unique := fmt.Sprintf("M%dP%dQ%d%s.%s", now.Nanosecond()/1000, f.pid, f.serial.Add(1), f.mark, fileHost(f.host))
+	switch {
+	case f.flavor == Dovecot:
+		s.entry.base = fmt.Sprintf("%d.%s,S=%d,W=%d", now.Unix(), unique, s.size, s.shown)
+		if w.want != nil && s.out.UIDL != "" {
+			s.entry.ext = append(s.entry.ext, "P"+string(s.out.UIDL))
+		}
+		if w.want != nil && s.out.Order != 0 {
+			s.entry.ext = append(s.entry.ext, fmt.Sprintf("O%d", s.out.Order))
+		}
+	case w.namesFile(s):
+		s.entry.base = string(s.out.UIDL)
+	case w.want != nil && s.out.Order != 0:
+		// Courier's POP3 lists by the number that names begin with. This one
+		// is long past, and comes before what is delivered later.
+		s.entry.base = fmt.Sprintf("%d.%s,S=%d", courierEpoch+int64(s.out.Order), unique, s.size)
+	default:
+		s.entry.base = fmt.Sprintf("%d.%s,S=%d", now.Unix(), unique, s.size)
+	}
+	s.name = nameWith(s.entry.base, s.letters)
+	list.add(s.entry)
+	return nil
+}
+
+// namesFile reports whether the message's UIDL is to be the name of its file.
+func (w *writer) namesFile(s *staged) bool {
+	if w.want == nil || s.out.UIDL == "" || w.f.flavor != Courier || w.f.dir != "." {
+		return false
+	}
+	n, _, reason := courierUIDL(s.out.UIDL)
+	if n != 0 || reason != "" {
+		return false
+	}
+	base := string(s.out.UIDL)
+	return !slices.ContainsFunc(w.list.entries, func(e uidEntry) bool { return e.base == base })
+}
+
+// place links the messages into cur and publishes the list, whose pending form
+// is on the disk.
+func (w *writer) place(batch []*staged, list *uidList) error {
+	f := w.f
+	if f.flavor == Courier {
+		for _, s := range batch {
+			if len(s.keywords) > 0 {
+				if err := f.setCourierKeywords(s.entry.base, s.keywords); err != nil {
+					return err
+				}
+			}
+		}
+		if err := w.pendSizes(batch); err != nil {
+			return err
+		}
+	}
+	for _, s := range batch {
+		if err := f.disk.place(s.temp, f.file("cur/"+s.name)); err != nil {
+			return err
+		}
+	}
+	if err := f.disk.syncDir(f.file("cur")); err != nil {
+		return err
+	}
+	if f.flavor == Courier {
+		if err := f.publishSizes(nil); err != nil {
+			return err
+		}
+	}
+	if err := f.disk.rename(f.file(f.pendingName()), f.file(f.listName())); err != nil {
+		return err
+	}
+	for _, s := range batch {
+		s.outcome.Delivery, s.outcome.UID, s.done = mailhaul.Stored, s.entry.uid, true
+	}
+	// From here on they are there, whatever happens.
+	return f.disk.syncDir(f.dir)
+}
+
+// Store implements [mailhaul.Writer].
+func (w *writer) Store(ctx context.Context, changes []mailhaul.FlagChange) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if err := w.usable(ctx); err != nil {
+		return err
+	}
+	err := w.commit(ctx)
+	if err == nil {
+		err = w.f.wrap("change flags in", w.f.store(ctx, changes))
+	}
+	if err != nil && w.dead == nil {
+		w.dead = err
+	}
+	return err
+}
+
+func (f folder) store(ctx context.Context, changes []mailhaul.FlagChange) error {
+	v, err := f.look()
+	if err != nil {
+		return err
+	}
+	byUID := make(map[mailhaul.UID]stored, len(v.messages))
+	for _, m := range v.messages {
+		byUID[m.uid] = m
+	}
+	keywords, err := f.keywords()
+	if err != nil {
+		return err
+	}
+	for _, c := range changes {
+		m, ok := byUID[c.UID]
+		if !ok {
+			continue
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := f.change(ctx, m, keywords(m), c); err != nil {
+			return err
+		}
+	}
+	return f.disk.syncDir(f.file("cur"))
+}
+
+// change gives one message other flags. Letters that mean nothing to us stay.
+func (f folder) change(ctx context.Context, m stored, had []mailhaul.Flag, c mailhaul.FlagChange) error {
+	add, _ := mailhaul.NormalizeFlags(c.Add)
+	for range 10 {
+		have := lettersOf(m.file)
+		letters := []byte(have)
+		drop := func(letter byte) {
+			letters = slices.DeleteFunc(letters, func(l byte) bool { return l == letter })
+		}
+		for _, flag := range c.Remove {
+			if letter, ok := systemLetter(flag); ok {
+				drop(letter)
+			}
+		}
+		for _, flag := range add {
+			if letter, ok := systemLetter(flag); ok {
+				letters = append(letters, letter)
+			}
+		}
+		var words []mailhaul.Flag
+		for _, flag := range add {
+			if !flag.System() {
+				words = append(words, flag)
+			}
+		}
+		if f.flavor == Courier {
+			left := slices.DeleteFunc(slices.Clone(had), func(k mailhaul.Flag) bool { return mailhaul.HasFlag(c.Remove, k) })
+			for _, k := range words {
+				if !mailhaul.HasFlag(left, k) {
+					left = append(left, k)
+				}
+			}
+			if !slices.Equal(left, had) {
+				if err := f.setCourierKeywords(m.base, left); err != nil {
+					return err
+				}
+				had = left
+			}
+		} else {
+			k, err := f.dovecotKeywords()
+			if err != nil {
+				return err
+			}
+			for i, flag := range k {
+				if flag != "" && mailhaul.HasFlag(c.Remove, flag) {
+					drop('a' + byte(i))
+				}
+			}
+			more, _, err := f.letters(ctx, [][]mailhaul.Flag{words})
+			if err != nil {
+				return err
+			}
+			letters = append(letters, more[0]...)
+		}
+		to := nameWith(m.base, letters)
+		if "cur/"+to == m.file {
+			return nil
+		}
+		err := f.disk.rename(f.file(m.file), f.file("cur/"+to))
+		if !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		// Somebody else changed its flags meanwhile, or it is gone.
+		files, err := f.scan()
+		if err != nil {
+			return err
+		}
+		if m.file = files[m.base]; m.file == "" {
+			return nil
+		}
+	}
+	return fmt.Errorf("the flags of UID %d change faster than they can be set", m.uid)
+}
+
+// Finish implements [mailhaul.Writer].
+func (w *writer) Finish(ctx context.Context) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if err := w.commit(ctx); err != nil {
+		return err
+	}
+	if err := w.usable(ctx); err != nil {
+		return err
+	}
+	if !w.imposes || w.want.UIDNext <= w.list.next {
+		return nil
+	}
+	err := w.raise(ctx)
+	if err != nil {
+		w.dead = err
+	}
+	return err
+}
+
+// raise makes UIDNEXT what it is to be.
+func (w *writer) raise(ctx context.Context) error {
+	f := w.f
+	unlock, err := f.lock(ctx)
+	if err != nil {
+		return f.wrap("raise UIDNEXT of", err)
+	}
+	v, err := f.syncLocked()
+	if err == nil && v.list.validity == w.status.UIDValidity && v.list.next < w.want.UIDNext {
+		v.list = v.list.clone()
+		v.list.next = w.want.UIDNext
+		if err = f.writeList(v.list); err == nil {
+			err = f.disk.touch(f.file("cur"), time.Now())
+		}
+		w.list, w.stamp = v.list, f.stampOf(f.listName())
+	}
+	return f.wrap("raise UIDNEXT of", errors.Join(err, unlock()))
+}
+
+// Close implements [mailhaul.Writer]. What was appended and not asked after is
+// not stored.
+func (w *writer) Close() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.dead == nil {
+		w.dead = w.f.fail("append to", mailhaul.Permanent, mailhaul.ScopeConnection, mailhaul.ErrClosed)
+	}
+	batch := w.staged
+	w.staged = nil
+	for _, s := range batch {
+		s.outcome.Delivery, s.outcome.Err, s.done = mailhaul.NotStored, w.dead, true
+	}
+	w.drop(batch)
+	return nil
+}
