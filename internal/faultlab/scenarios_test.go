@@ -105,6 +105,9 @@ var scenarios = []*scenario{
 		b.Messages, b.Next = slices.Clone(b.Messages[:6]), b.Messages[6].UID
 	}},
 	{name: "the target's mailbox is deleted", fill: usual, change: func(w *world) {
+		for _, m := range w.target.Snapshot("Work") { // by its user, who wants none of it back
+			w.spec.removed[string(m.Body)] = true
+		}
 		w.target.Delete("Work")
 	}},
 	{name: "twins", core: true, fill: func(w *world) {
