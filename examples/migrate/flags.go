@@ -22,6 +22,7 @@ type options struct {
 	state            string
 	connections      int
 	limits           limits
+	deletes          deletes
 	popSeen          bool
 	popExpire0       bool
 	dryRun           bool
@@ -64,6 +65,9 @@ func parse(args []string, env func(string) string) (*options, error) {
 	fs.StringVar(&rates.schedule, "schedule", "", "")
 	fs.StringVar(&rates.offPeak, "off-peak", "", "")
 	fs.StringVar(&rates.preset, "preset", "", "")
+	fs.StringVar(&opt.deletes.policy, "deletes", "keep", "")
+	fs.Func("confirm-deletes", "", collect(&opt.deletes.confirm))
+	fs.Func("refuse-deletes", "", collect(&opt.deletes.refused))
 	fs.BoolVar(&opt.popSeen, "pop3-seen", false, "")
 	fs.BoolVar(&opt.popExpire0, "pop3-allow-expire-0", false, "")
 	fs.BoolVar(&opt.dryRun, "dry-run", false, "")
@@ -98,6 +102,9 @@ func parse(args []string, env func(string) string) (*options, error) {
 		if err := opt.renames.add(arg); err != nil {
 			return nil, err
 		}
+	}
+	if err := opt.deletes.check(); err != nil {
+		return nil, err
 	}
 	var err error
 	if opt.limits, err = rates.limits(); err != nil {

@@ -62,6 +62,18 @@ Run:
   -state FILE                          remember here what was moved (default
                                        mailhaul.db); one file serves many accounts
   -connections N                       at most N to each server (default 4)
+  -deletes keep|flag|remove            what becomes of a copy whose message is gone
+                                       from the source: nothing (the default), the
+                                       flag \Deleted, or it is removed. Copies that
+                                       are in use on the target, and mail that was
+                                       there before, stay in any case
+  -confirm-deletes FOLDER              a folder is held, and nothing in it changed,
+                                       when more than 50 messages and a fifth of it
+                                       are gone at once from one side. This says that
+                                       they were deleted. FOLDER is as in the report,
+                                       or "*"; repeatable
+  -refuse-deletes FOLDER               this says that they were not: the copies stay,
+                                       or are made again
   -max-rate 2MB/s                      read from the source, and write to the
                                        target, no faster
   -max-messages 10/s                   the same, of messages; also 600/min

@@ -186,6 +186,8 @@ func newSyncer(sys system, opt *options, store checkpoint.Store, events mailsync
 		Exclude:   opt.exclude,
 		Rename:    opt.renames.path,
 		Mailboxes: opt.connections,
+		Deletes:   mailsync.Deletes(opt.deletes.policy),
+		Confirm:   opt.deletes.decide,
 		Events:    events,
 		Logger:    newLogger(sys, opt),
 	})

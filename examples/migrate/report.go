@@ -174,11 +174,15 @@ func text(opt *options, res *mailsync.Result, err error) string {
 	some("vanished", res.Vanished, "gone from the source meanwhile")
 	some("removed on target", res.RemovedOnTarget, "by its user; not brought back")
 	some("flags updated", res.FlagsUpdated, "changed since the last run")
+	some("deleted", res.Deleted, "copies of what is gone from the source")
 	some("altered", len(res.Altered), "changed by the target's server")
 	row("failed", count(len(res.Failed)), "")
 	row("time", elapsed(res.Seconds), rate(res)+count(int(res.RoundTrips))+" round trips")
 	identity(&b, res.Identity)
 
+	if len(res.Held) > 0 {
+		b.WriteString("\nFolders that were held stay as they are until they are named with -confirm-deletes or -refuse-deletes.\n")
+	}
 	list(&b, "Not on the target", res.Failed, func(f mailsync.Failure) string {
 		switch {
 		case f.UIDL != "":
