@@ -76,7 +76,7 @@ func (s *Syncer) CutOver(ctx context.Context, opts CutOverOptions) (*Report, err
 		}
 		return res, err
 	}
-	report := func(found *Verification, late map[string]mailhaul.UIDSet, inStep bool, err error) (*Report, error) {
+	report := func(found *verified, late map[string]mailhaul.UIDSet, inStep bool, err error) (*Report, error) {
 		rep, rerr := s.report(ctx, sum, found, late)
 		rep.Started, rep.Ended, rep.InStep = opts.Started, time.Now(), inStep
 		if err == nil {
@@ -99,7 +99,7 @@ func (s *Syncer) CutOver(ctx context.Context, opts CutOverOptions) (*Report, err
 			break
 		}
 	}
-	var found *Verification
+	var found *verified
 	var late map[string]mailhaul.UIDSet
 	if !opts.SkipVerify {
 		var err error
@@ -124,7 +124,7 @@ func (s *Syncer) CutOver(ctx context.Context, opts CutOverOptions) (*Report, err
 
 // verify is Verify for the accounts of the Syncer, with the UIDs that its
 // checkpoint knows the messages by. Nothing is written to it.
-func (s *Syncer) verify(ctx context.Context, progress func(MailboxVerification)) (*Verification, error) {
+func (s *Syncer) verify(ctx context.Context, progress func(MailboxVerification)) (*verified, error) {
 	drain, err := s.begin()
 	if err != nil {
 		return nil, err
@@ -141,7 +141,7 @@ func (s *Syncer) verify(ctx context.Context, progress func(MailboxVerification))
 	})
 	defer watch.Wait()
 	defer cancel(nil)
-	found, err := func() (*Verification, error) {
+	found, err := func() (*verified, error) {
 		plan, err := verifyPlan(ctx, s.cfg.Source, s.cfg.Target, VerifyOptions{
 			Include: s.cfg.Include, Exclude: s.cfg.Exclude, Rename: s.cfg.Rename, Shared: s.cfg.Shared, Store: s.cfg.Store,
 		})
@@ -166,17 +166,17 @@ func (s *Syncer) ledger(ctx context.Context) (*checkpoint.Ledger, error) {
 
 // unknown returns, by the source's mailbox, the missing messages of which the
 // checkpoint knows nothing.
-func (s *Syncer) unknown(ctx context.Context, found *Verification) (map[string]mailhaul.UIDSet, error) {
+func (s *Syncer) unknown(ctx context.Context, found *verified) (map[string]mailhaul.UIDSet, error) {
 	ledger, err := s.ledger(ctx)
 	if err != nil {
 		return nil, err
 	}
 	late := make(map[string]mailhaul.UIDSet)
-	for _, m := range found.Mailboxes {
+	for i, m := range found.Mailboxes {
 		if len(m.Missing) == 0 {
 			continue
 		}
-		led, err := ledger.Mailbox(ctx, m.wire)
+		led, err := ledger.Mailbox(ctx, found.read[i].wire)
 		if err != nil {
 			return nil, err
 		}

@@ -170,7 +170,7 @@ func (r *Report) folder(source string) int {
 }
 
 // report puts together what the passes did and what the comparison found.
-func (s *Syncer) report(ctx context.Context, res *Result, found *Verification, late map[string]mailhaul.UIDSet) (*Report, error) {
+func (s *Syncer) report(ctx context.Context, res *Result, found *verified, late map[string]mailhaul.UIDSet) (*Report, error) {
 	r := newReport(res)
 	var err error
 	if found != nil {
@@ -181,12 +181,12 @@ func (s *Syncer) report(ctx context.Context, res *Result, found *Verification, l
 	return r, err
 }
 
-func (s *Syncer) explainAll(ctx context.Context, r *Report, found *Verification, late map[string]mailhaul.UIDSet) error {
+func (s *Syncer) explainAll(ctx context.Context, r *Report, found *verified, late map[string]mailhaul.UIDSet) error {
 	ledger, err := s.ledger(ctx)
 	if err != nil {
 		return err
 	}
-	for _, m := range found.Mailboxes {
+	for n, m := range found.Mailboxes {
 		i := r.folder(m.Source)
 		if i < 0 {
 			r.Folders = append(r.Folders, ReportFolder{Source: m.Source})
@@ -201,11 +201,11 @@ func (s *Syncer) explainAll(ctx context.Context, r *Report, found *Verification,
 			f.RemovedByUser = 0
 			continue
 		}
-		led, err := ledger.Mailbox(ctx, m.wire)
+		led, err := ledger.Mailbox(ctx, found.read[n].wire)
 		if err != nil {
 			return err
 		}
-		e := explainer{r: r, f: f, m: m, led: led, late: late[m.Source], failed: make(map[mailhaul.UID]bool)}
+		e := explainer{r: r, f: f, m: m, read: found.read[n], led: led, late: late[m.Source], failed: make(map[mailhaul.UID]bool)}
 		for _, failed := range r.NotMoved {
 			if failed.Mailbox == m.Source {
 				e.failed[failed.UID] = true // 0 for the whole mailbox
@@ -224,6 +224,7 @@ type explainer struct {
 	r      *Report
 	f      *ReportFolder
 	m      MailboxVerification
+	read   readMailbox
 	led    *checkpoint.MailboxLedger
 	late   mailhaul.UIDSet
 	failed map[mailhaul.UID]bool
@@ -254,7 +255,7 @@ func (e *explainer) explain(ctx context.Context) error {
 		case known && rec.Altered && extra[rec.Target]:
 			f.Altered++
 			delete(extra, rec.Target)
-		case known && rec.Placed() && !e.m.targetUIDs.Contains(rec.Target):
+		case known && rec.Placed() && !e.read.target.Contains(rec.Target):
 			f.RemovedByUser++ // since the last pass
 		case known && rec.Placed():
 			e.differs(SideSource, d, "the message on the target has other octets")
@@ -277,7 +278,7 @@ func (e *explainer) besides(ctx context.Context, extra map[mailhaul.UID]bool) er
 			}
 			if rec.Placed() {
 				ours[rec.Target] = true
-				if !e.m.sourceUIDs.Contains(rec.Source) && e.m.targetUIDs.Contains(rec.Target) {
+				if !e.read.source.Contains(rec.Source) && e.read.target.Contains(rec.Target) {
 					gone[rec.Target] = true
 				}
 			}

@@ -279,6 +279,13 @@ func TestReportInABrowser(t *testing.T) {
 	require.Equal(t, 1, strings.Count(dom, "<h1>"))
 	require.Contains(t, dom, "26h0m1s")
 
+	_, s := inUse(t)
+	rep, err := s.CutOver(t.Context(), mailsync.CutOverOptions{})
+	require.NoError(t, err)
+	f, err = os.Create(page)
+	require.NoError(t, err)
+	require.NoError(t, rep.WriteHTML(f))
+	require.NoError(t, f.Close())
 	shot := filepath.Join(dir, "shot.png")
 	browse("--screenshot="+shot, "--window-size=1200,1600", "--hide-scrollbars", "file://"+page)
 	png, err := os.Open(shot)

@@ -32,7 +32,7 @@ func (r *Report) WriteJSON(w io.Writer) error {
 var reportPage string
 
 var reportTemplate = template.Must(template.New("report").Funcs(template.FuncMap{
-	"plain": plainText, "count": grouped, "size": octets, "time": stamp,
+	"plain": plainText, "count": grouped, "size": octets, "octets": func(n int64) string { return grouped(int(n)) }, "time": stamp,
 }).Parse(reportPage))
 
 // WriteHTML writes the report as one page that needs nothing else: no script,

@@ -74,9 +74,6 @@ type MailboxVerification struct {
 	Source string `json:"source"`
 	Target string `json:"target"` // empty where there is none
 
-	wire                   string          // of the source
-	sourceUIDs, targetUIDs mailhaul.UIDSet // of what was read
-
 	SourceSide MailboxDigest `json:"source_side"`
 	TargetSide MailboxDigest `json:"target_side"`
 
@@ -128,14 +125,29 @@ func Verify(ctx context.Context, source, target mailhaul.Source, opts VerifyOpti
 	if err != nil {
 		return nil, err
 	}
-	return verifyPlanned(ctx, withUIDs(source, ledger), target, plan, opts.Progress)
+	v, err := verifyPlanned(ctx, withUIDs(source, ledger), target, plan, opts.Progress)
+	if err != nil {
+		return nil, err
+	}
+	return v.Verification, nil
+}
+
+// verified is a Verification with what was read of each of its mailboxes.
+type verified struct {
+	*Verification
+	read []readMailbox
+}
+
+type readMailbox struct {
+	wire           string         // of the source
+	source, target mailhaul.UIDSet // UIDs
 }
 
 // verifyPlanned reads what the plan names on both sides.
-func verifyPlanned(ctx context.Context, source, target mailhaul.Source, plan *folderPlan, progress func(MailboxVerification)) (*Verification, error) {
-	v := &Verification{
+func verifyPlanned(ctx context.Context, source, target mailhaul.Source, plan *folderPlan, progress func(MailboxVerification)) (*verified, error) {
+	v := &verified{Verification: &Verification{
 		From: source.Account().String(), To: target.Account().String(), Differences: []string{}, Mailboxes: []MailboxVerification{},
-	}
+	}}
 	var elsewhere map[[sha256.Size]byte]bool
 	if slices.ContainsFunc(plan.Moves, func(m folderMove) bool { return m.View }) {
 		elsewhere = make(map[[sha256.Size]byte]bool)
@@ -167,6 +179,7 @@ func verifyPlanned(ctx context.Context, source, target mailhaul.Source, plan *fo
 				elsewhere[d.sum] = true
 			}
 		}
+		v.read = append(v.read, readMailbox{m.Source.Wire, ours.uids(), theirs.uids()})
 		v.add(compareDigests(m, ours, theirs, held))
 		if progress != nil {
 			progress(v.Mailboxes[len(v.Mailboxes)-1])
@@ -303,7 +316,7 @@ func (c *contents) readOn(ctx context.Context, side mailhaul.Source, m mailhaul.
 // held elsewhere need not be on the target.
 func compareDigests(m folderMove, source, target contents, elsewhere map[[sha256.Size]byte]bool) MailboxVerification {
 	v := MailboxVerification{
-		Source: m.Source.Name, wire: m.Source.Wire, SourceSide: source.sumUp(), TargetSide: target.sumUp(),
+		Source: m.Source.Name, SourceSide: source.sumUp(), TargetSide: target.sumUp(),
 		Missing: []MessageDigest{}, Twice: []MessageDigest{}, Extra: []MessageDigest{},
 	}
 	if m.Target != nil {
@@ -312,7 +325,6 @@ func compareDigests(m folderMove, source, target contents, elsewhere map[[sha256
 	if v.SourceSide == v.TargetSide {
 		return v
 	}
-	v.sourceUIDs, v.targetUIDs = source.uids(), target.uids()
 	ours, theirs := source.read, target.read
 	byDigest := func(a, b digest) int { return cmp.Or(bytes.Compare(a.sum[:], b.sum[:]), cmp.Compare(a.uid, b.uid)) }
 	slices.SortFunc(ours, byDigest)
