@@ -139,7 +139,7 @@ type verified struct {
 }
 
 type readMailbox struct {
-	wire           string         // of the source
+	wire           string          // of the source
 	source, target mailhaul.UIDSet // UIDs
 }
 
