@@ -127,6 +127,7 @@ func TestClassify(t *testing.T) {
 		// Size.
 		{"append", "NO [TOOBIG] Message too large. https://support.google.com/mail/answer/6584#limit", permanent, message},
 		{"append", "NO [TOOBIG] Message size exceeding limit", permanent, message},
+		{"append", "NO [LIMIT] Mail size is larger than the maximum size allowed by server configuration", permanent, message}, // Dovecot, quota_max_mail_size
 		{"append", "NO Maximum size of appendable message has been exceeded", permanent, message},
 		{"append", "BAD maximum message size exceeded", permanent, message},
 

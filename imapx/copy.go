@@ -76,6 +76,13 @@ func (cl *Client) Capable(ctx context.Context, capability string) (bool, error) 
 func (cl *Client) MailboxStatus(ctx context.Context, m mailhaul.Mailbox) (mailhaul.Status, error) {
 	var found *mailhaul.Status
 	err := cl.with(ctx, opStatus, m.Name, func(c *conn) error {
+		// Of a mailbox that is selected the answer may be what this session has
+		// seen of it so far.
+		if c.selected == m.Wire && !c.unselect(ctx) {
+			if err := c.noop(ctx); err != nil {
+				return err
+			}
+		}
 		cmd := c.statusCommand(m.Wire, c.statusItems(), func(s *wire.MailboxStatus) { found = newStatus(s) })
 		if _, err := c.run(ctx, cmd); err != nil {
 			return err

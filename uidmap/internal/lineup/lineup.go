@@ -17,11 +17,18 @@ type Slot struct {
 
 	// Want is the UID that was asked for, 0 for none.
 	Want mailhaul.UID
+
+	// Gap is how many UIDs the Writer below burns in front of it.
+	Gap mailhaul.UID
 }
 
 // Line is all that was handed to one Writer. It is safe for concurrent use,
 // except that Add, Jump and Drain are for the goroutine that appends.
 type Line struct {
+	// Below, where it is set before the first Add, reports whether the Writer
+	// below has held the UID of a message that was refused.
+	Below func(want mailhaul.UID) bool
+
 	// note is called with each answer, in order.
 	note func(s Slot, o mailhaul.Outcome, off int64)
 
@@ -32,6 +39,7 @@ type Line struct {
 	shift int64 // by how much all expectations were wrong so far
 	held  map[mailhaul.UID]bool
 	parts []*Part // without their answers, oldest first
+	lost  error   // why an answer is not to be had, or the Writer goes no further
 }
 
 // New returns a Line in front of a mailbox whose UIDNEXT is next. note, which
@@ -90,14 +98,24 @@ func (l *Line) Add(r mailhaul.Receipt, slots []Slot) *Part {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	p := &Part{receipt: r, slots: slots, first: l.next, shift: l.shift}
-	l.next += mailhaul.UID(len(slots))
+	for _, s := range slots {
+		l.next += s.Gap + 1
+	}
 	l.parts = append(l.parts, p)
 	return p
 }
 
-// Drain waits for all answers. The error is that of ctx: what became of each
-// message is for the receipts to say.
-func (l *Line) Drain(ctx context.Context) error { return l.settle(ctx, nil) }
+// Drain waits for all answers. An error means that some are not to be had, now
+// or ever, or that the Writer goes no further: nothing may be built on where
+// the mailbox has got to.
+func (l *Line) Drain(ctx context.Context) error {
+	if err := l.settle(ctx, nil); err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.lost
+}
 
 // settle waits for answers, oldest first, up to the part's; nil stands for all.
 func (l *Line) settle(ctx context.Context, upTo *Part) error {
@@ -125,6 +143,9 @@ func (l *Line) settle(ctx context.Context, upTo *Part) error {
 		}
 		p.settled = true
 		l.parts = l.parts[1:]
+		if l.lost == nil {
+			l.lost = err
+		}
 		offs := l.compare(p)
 		l.mu.Unlock()
 		for i, s := range p.slots {
@@ -145,15 +166,17 @@ func (p *Part) outcome(i int) mailhaul.Outcome {
 // compare corrects the expectations by what a part got. l.mu is held.
 func (l *Line) compare(p *Part) []int64 {
 	offs := make([]int64, len(p.slots))
+	at := int64(p.first)
 	for i, s := range p.slots {
+		at += int64(s.Gap)
 		switch o := p.outcome(i); {
-		case o.Delivery == mailhaul.NotStored && !l.held[s.Want]:
+		case o.Delivery == mailhaul.NotStored && !l.held[s.Want] && (l.Below == nil || !l.Below(s.Want)):
 			l.correct(-1)
 		case o.Delivery == mailhaul.Stored && o.UID != 0:
-			expected := int64(p.first) + int64(i) + l.shift - p.shift
-			offs[i] = int64(o.UID) - expected
+			offs[i] = int64(o.UID) - (at + l.shift - p.shift)
 			l.correct(offs[i])
 		}
+		at++
 	}
 	return offs
 }

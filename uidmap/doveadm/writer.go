@@ -1,0 +1,162 @@
+package doveadm
+
+import (
+	"context"
+	"slices"
+
+	"github.com/mailhaul/mailhaul"
+	"github.com/mailhaul/mailhaul/uidmap/internal/lineup"
+)
+
+// Writer raises UIDNEXT in front of each run of UIDs. It implements
+// [mailhaul.Writer].
+type Writer struct {
+	d     *Imposer
+	inner mailhaul.Writer
+	box   mailhaul.Mailbox
+	want  mailhaul.Identity
+	line  *lineup.Line
+	fill  filler // nil: there are no fillers
+
+	alone bool // what went last may be refused after what follows it was stored
+
+	// Of whoever takes answers, one at a time:
+	ended bool // a UID was not the one asked for, and that was said
+}
+
+// Unwrap returns the Writer that is decorated.
+func (w *Writer) Unwrap() mailhaul.Writer { return w.inner }
+
+// Status implements [mailhaul.Writer].
+func (w *Writer) Status() mailhaul.Status { return w.inner.Status() }
+
+// Store implements [mailhaul.Writer].
+func (w *Writer) Store(ctx context.Context, changes []mailhaul.FlagChange) error {
+	return w.inner.Store(ctx, changes)
+}
+
+// Close implements [mailhaul.Writer].
+func (w *Writer) Close() error { return w.inner.Close() }
+
+// answer takes what became of a message, in order. What is asked for next goes
+// by what was got.
+func (w *Writer) answer(s lineup.Slot, o mailhaul.Outcome, _ int64) {
+	if o.Delivery != mailhaul.Stored || s.Want == 0 || o.UID == s.Want || w.ended {
+		return
+	}
+	w.ended = true
+	if o.UID == 0 {
+		w.d.warn(w.box, "the server did not say which UIDs messages got")
+		return
+	}
+	w.d.warn(w.box, "the message that was to have UID %d got UID %d, and others may differ too from there on: something else has come into the mailbox", s.Want, o.UID)
+}
+
+// replace lets the UID of a refused message go by, so that those behind it keep
+// theirs.
+func (w *Writer) replace(ctx context.Context, refused mailhaul.Outgoing) (*mailhaul.Outgoing, func(mailhaul.Outcome), error) {
+	if refused.UID == 0 {
+		return nil, nil, nil
+	}
+	if err := w.d.api.set(ctx, w.box.Name, 0, refused.UID+1, 0); err != nil {
+		return nil, nil, err
+	}
+	w.line.Hold(refused.UID)
+	return nil, nil, nil
+}
+
+// Append implements [mailhaul.Writer]. Where UIDs are left out between two
+// messages it waits for the answers to those in front of the gap.
+func (w *Writer) Append(ctx context.Context, batch []mailhaul.Outgoing) (mailhaul.Receipt, error) {
+	r := w.line.NewReceipt(len(batch))
+	var slots []lineup.Slot
+	start, next, burnt := 0, w.line.Next(), 0
+	give := func(err error) (mailhaul.Receipt, error) {
+		for i := start; i < len(batch); i++ {
+			batch[i].Body.Release()
+			r.Leave(i, err)
+		}
+		return r, err
+	}
+	send := func(end int) error {
+		if start == end {
+			return nil
+		}
+		run := batch[start:end]
+		start = end
+		w.alone = len(run) == 1 || slices.ContainsFunc(run, func(o mailhaul.Outgoing) bool {
+			return !o.Body.Buffered() || o.Body.Size() == 0
+		})
+		receipt, err := w.inner.Append(ctx, run)
+		r.Take(w.line.Add(receipt, slots))
+		slots, burnt = nil, 0
+		return err
+	}
+	for i, o := range batch {
+		slot := lineup.Slot{Own: i, Want: o.UID}
+		if w.alone && start == i { // only the answer tells where it has got to
+			if err := w.line.Drain(ctx); err != nil {
+				return give(err)
+			}
+			w.alone, next = false, w.line.Next()
+		}
+		if o.UID > next && w.fill != nil && o.UID-next <= w.d.fillUpTo && burnt+int(o.UID-next) <= w.fill.Left() {
+			slot.Gap = o.UID - next
+			burnt += int(slot.Gap)
+			next = o.UID
+		} else if o.UID > next {
+			err := send(i)
+			if err == nil {
+				err = w.raise(ctx, o.UID)
+			}
+			if err != nil {
+				return give(err)
+			}
+			next = w.line.Next()
+		}
+		slots = append(slots, slot)
+		next++
+	}
+	if err := send(len(batch)); err != nil {
+		return r, err
+	}
+	return r, nil
+}
+
+// raise makes the next message get the UID, unless it is taken.
+func (w *Writer) raise(ctx context.Context, to mailhaul.UID) error {
+	if err := w.line.Drain(ctx); err != nil {
+		return err
+	}
+	w.alone = false
+	if w.line.Next() >= to {
+		return nil
+	}
+	if err := w.d.api.set(ctx, w.box.Name, 0, to, 0); err != nil {
+		return err
+	}
+	w.line.Jump(to)
+	if w.fill != nil {
+		w.fill.Raised(to)
+	}
+	return nil
+}
+
+// Finish implements [mailhaul.Writer]. It raises UIDNEXT and HIGHESTMODSEQ when
+// everything else is done.
+func (w *Writer) Finish(ctx context.Context) error {
+	if err := w.line.Drain(ctx); err != nil {
+		return err
+	}
+	if err := w.inner.Finish(ctx); err != nil {
+		return err
+	}
+	next, modSeq := w.want.UIDNext, w.want.HighestModSeq
+	if next <= w.line.Next() {
+		next = 0
+	}
+	if next == 0 && modSeq == 0 {
+		return nil
+	}
+	return w.d.api.set(ctx, w.box.Name, 0, next, modSeq)
+}
