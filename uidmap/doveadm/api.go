@@ -36,11 +36,15 @@ type api struct {
 	user    string
 	timeout time.Duration
 	http    *http.Client
+	spares  spares
 }
 
 func newAPI(cfg *Config) *api {
 	a := &api{server: cfg.Server, key: cfg.Key, user: cfg.User, timeout: cfg.Timeout}
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
+		if conn := a.spares.take(); conn != nil {
+			return conn, nil
+		}
 		return transport.Dial(ctx, a.server, dialTimeout)
 	}
 	a.url = "https://" + a.server.Addr() + "/doveadm/v1"
@@ -61,7 +65,10 @@ func newAPI(cfg *Config) *api {
 }
 
 // close ends the idle connections.
-func (a *api) close() { a.http.CloseIdleConnections() }
+func (a *api) close() {
+	a.spares.close()
+	a.http.CloseIdleConnections()
+}
 
 // fault is the error for something that happened while doing op.
 func (a *api) fault(op, mailbox string, kind mailhaul.Kind, scope mailhaul.Scope, err error) *mailhaul.Error {

@@ -103,6 +103,11 @@ type (
 		Raised(next mailhaul.UID)
 		Held(uid mailhaul.UID) bool
 	}
+	// reopener is a Writer that can give up what its session has piled up.
+	reopener interface {
+		Reopen(ctx context.Context) error
+	}
+
 	// uidlWriter is an xuidl.Imposer.
 	uidlWriter interface{ WritesUIDLs() bool }
 
@@ -256,6 +261,7 @@ func (d *Imposer) OpenImposing(ctx context.Context, m mailhaul.Mailbox, want mai
 			return nil, err
 		}
 	}
+	d.api.prepare()
 	st, err := d.look(ctx, m)
 	if err != nil {
 		return nil, err
@@ -283,8 +289,9 @@ func (d *Imposer) OpenImposing(ctx context.Context, m mailhaul.Mailbox, want mai
 
 // open opens the Target's Writer of a mailbox that is prepared.
 func (d *Imposer) open(ctx context.Context, m mailhaul.Mailbox, want mailhaul.Identity, st mailhaul.Status) (*Writer, error) {
-	w := &Writer{d: d, box: m, want: want}
+	w := &Writer{d: d, box: m, want: want, messages: int(st.Messages)}
 	var err error
+	d.api.prepare()
 	if f, ok := mailhaul.As[filling](d.Target); ok {
 		w.inner, err = f.OpenFilling(ctx, m, want)
 	} else {
@@ -298,6 +305,9 @@ func (d *Imposer) open(ctx context.Context, m mailhaul.Mailbox, want mailhaul.Id
 		_ = w.inner.Close()
 		return nil, d.api.fault("open", m.Name, mailhaul.Conflict, mailhaul.ScopeMailbox,
 			fmt.Errorf("over IMAP its UIDVALIDITY is %d, and by the doveadm API %d", opened.UIDValidity, st.UIDValidity))
+	}
+	if r, ok := lineup.WriterAs[reopener](w.inner); ok {
+		w.reopen = r.Reopen
 	}
 	w.line = lineup.New(opened.UIDNext, w.answer)
 	if f, ok := lineup.WriterAs[filler](w.inner); ok {

@@ -18,6 +18,11 @@ type Writer struct {
 	line  *lineup.Line
 	fill  filler // nil: there are no fillers
 
+	reopen func(context.Context) error // nil: it cannot be
+
+	messages int // in the mailbox
+	piled    int // what the session's server holds of outdated lists, in messages
+
 	alone bool // what went last may be refused after what follows it was stored
 
 	// Of whoever takes answers, one at a time:
@@ -87,6 +92,7 @@ func (w *Writer) Append(ctx context.Context, batch []mailhaul.Outgoing) (mailhau
 		w.alone = len(run) == 1 || slices.ContainsFunc(run, func(o mailhaul.Outgoing) bool {
 			return !o.Body.Buffered() || o.Body.Size() == 0
 		})
+		w.messages += len(run)
 		receipt, err := w.inner.Append(ctx, run)
 		r.Take(w.line.Add(receipt, slots))
 		slots, burnt = nil, 0
@@ -135,11 +141,29 @@ func (w *Writer) raise(ctx context.Context, to mailhaul.UID) error {
 	if err := w.d.api.set(ctx, w.box.Name, 0, to, 0); err != nil {
 		return err
 	}
+	w.d.api.prepare()
 	w.line.Jump(to)
+	if err := w.relieve(ctx); err != nil {
+		return err
+	}
 	if w.fill != nil {
 		w.fill.Raised(to)
 	}
 	return nil
+}
+
+// maxPiled is how much may pile up, in messages of outdated lists.
+const maxPiled = 1_000_000
+
+// relieve opens the mailbox again now and then: each call makes Dovecot read a
+// Maildir's list of UIDs anew, and keep the old one, until the process dies of
+// its limit of 256 MB (some 1,400 calls in a mailbox of 5,000 messages).
+func (w *Writer) relieve(ctx context.Context) error {
+	if w.piled += w.messages; w.piled < maxPiled || w.reopen == nil {
+		return nil
+	}
+	w.piled = 0
+	return w.reopen(ctx)
 }
 
 // Finish implements [mailhaul.Writer]. It raises UIDNEXT and HIGHESTMODSEQ when
