@@ -128,6 +128,9 @@ func identityOf(sourceName, targetName string, m mapped, f identityFacts) Mailbo
 		if f.uidls && e.pop {
 			out.WithUIDL, out.SameUIDL = e.withUIDL, e.sameUIDL
 			out.UIDLs = finding(e.sameUIDL == e.withUIDL && e.inOrder)
+			if e.withUIDL == 0 && m.messages > 0 {
+				out.UIDLs = NotApplicable // its server gives none
+			}
 		}
 	} else if f.inherited && rank(proved) >= rank(mailhaul.LevelExact) {
 		for _, part := range []*Finding{&out.UIDValidity, &out.UIDNext, &out.HighestModSeq, &out.UIDLs} {

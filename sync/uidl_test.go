@@ -30,6 +30,8 @@ type popRig struct {
 	store  checkpoint.Store
 	cfg    mailsync.Config
 	pop    pop3x.Config
+
+	imposer *memmail.Imposer // in the target's place, if set
 }
 
 func newPopRig(t testing.TB, opts pop3server.Options) *popRig {
@@ -60,6 +62,9 @@ func (r *popRig) run() (*mailsync.Result, error) {
 	}()
 	cfg := r.cfg
 	cfg.Source, cfg.Target, cfg.Store = source, r.target, r.store
+	if r.imposer != nil {
+		cfg.Target = r.imposer
+	}
 	s, err := mailsync.New(cfg)
 	require.NoError(r.t, err)
 	return s.Run(context.Background())
