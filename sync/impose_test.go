@@ -312,7 +312,7 @@ func TestLateAnswersThatDoNotCome(t *testing.T) {
 		r.cfg.BatchMessages = 4
 		r.holes("INBOX", 30)
 		failed := 0
-		r.target.Hooks.Finish = func(string) error {
+		r.target.Hooks.Finish = func(string, func()) error {
 			if failed++; failed <= 3 {
 				return memmail.Lost("")
 			}
@@ -500,24 +500,98 @@ func TestDrainEndsTheSession(t *testing.T) {
 	}
 }
 
-// What an earlier pass moved is empty at the source, and then is not.
+// A mailbox that was empty, and moved, is given its UIDVALIDITY when its first
+// mail comes. That is no change that anybody has to be told of, even if the
+// process dies between the two.
 func TestUIDValidityOfAMailboxThatWasEmpty(t *testing.T) {
-	r := newImposeRig(t, nil)
-	r.empty("Later")
-	r.cfg.Identity = mailhaul.LevelOrder
-	r.run()
-	r.holes("Later", 6)
-	r.cfg.Identity = mailhaul.LevelExact
-	for n := range 4 { // it dies after the UIDVALIDITY was set, and before that was noted
+	for n := range 5 {
+		r := newImposeRig(t, nil)
+		r.empty("Later")
+		r.cfg.Identity = mailhaul.LevelOrder
+		r.run()
+		r.holes("Later", 6)
+		r.cfg.Identity = mailhaul.LevelExact
 		store := r.store
 		r.store = &dyingStore{Store: store, left: n}
 		_, _ = r.syncer().Run(context.Background())
 		r.store = store
+		res := r.run()
+		require.Empty(t, res.Warnings, "nobody has changed a UIDVALIDITY but we; died at commit %d", n)
+		r.exact("Later")
+		require.Equal(t, mailhaul.LevelExact, detail(t, res, "Later").Level)
+	}
+}
+
+// A Writer that dies while it burns the last UIDs leaves nothing either, even
+// if there was no message to be written.
+func TestRecoverAfterADeathInFinish(t *testing.T) {
+	r := newImposeRig(t, kinds["fillers"])
+	r.empty("Empty").Next = 77
+	r.target.Hooks.Finish = func(string, func()) error { return errors.New("died") }
+	_, err := r.syncer().Run(context.Background())
+	require.Error(t, err)
+	require.Len(t, r.target.Snapshot("Empty"), 1)
+	r.target.Hooks.Finish = nil
+	res := r.run()
+	require.Empty(t, res.Failed)
+	require.Empty(t, r.target.Snapshot("Empty"))
+	require.GreaterOrEqual(t, r.target.Box("Empty").Next, r.source.Box("Empty").Next)
+}
+
+// Messages whose UIDs are taken may come behind all others. They are believed
+// to be where the target says.
+func TestDisplacedMessagesAreBelieved(t *testing.T) {
+	r := newImposeRig(t, func(i *memmail.Imposer) { i.Late, i.Behind = true, true })
+	r.holes("INBOX", 10)
+	r.run()
+	r.target.Add("INBOX", mail("own", 1))
+	first := r.source.Add("INBOX", mail("late", 1))
+	r.holes("INBOX", 5)
+	reads := 0
+	r.target.Hooks.Fetch = func(string, mailhaul.UID) (bool, error) { reads++; return false, nil }
+	compared := 0
+	r.target.Hooks.Open = func(_ string, write bool) error {
+		if !write {
+			compared++
+		}
+		return nil
 	}
 	res := r.run()
-	require.Empty(t, res.Warnings, "nobody has changed a UIDVALIDITY but we")
-	r.exact("Later")
-	require.Equal(t, mailhaul.LevelExact, detail(t, res, "Later").Level)
+	require.Equal(t, 6, res.Copied)
+	require.Len(t, r.target.Snapshot("INBOX"), 17)
+	m := detail(t, res, "INBOX")
+	require.Equal(t, mailhaul.LevelNone, m.Level)
+	require.Equal(t, first, m.EndedAt)
+	require.Equal(t, 15, m.SameUID)
+	require.Zero(t, reads)
+	require.Equal(t, 1, compared, "nothing is in doubt")
+	require.Equal(t, bodies(r.source, "INBOX"), slices.DeleteFunc(bodies(r.target, "INBOX"), func(b string) bool { return b == mail("own", 1) }))
+	require.Zero(t, r.run().Copied)
+}
+
+// A server may store what it has received after the connection is lost, for as
+// long as the settle time says from then on.
+func TestLateAnswersAreSettledFromTheLossOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newImposeRig(t, kinds["late"])
+		r.cfg.SettleTime = 10 * time.Second
+		r.holes("INBOX", 12)
+		once := true
+		r.target.Hooks.Finish = func(_ string, store func()) error {
+			if !once {
+				return nil
+			}
+			once = false
+			time.Sleep(time.Minute)
+			time.AfterFunc(3*time.Second, store)
+			return memmail.Lost("")
+		}
+		res := r.run()
+		time.Sleep(time.Minute)
+		require.Equal(t, 12, res.Copied)
+		require.Len(t, r.target.Snapshot("INBOX"), 12)
+		r.exact("INBOX")
+	})
 }
 
 // Fillers that a Writer left when it died are removed, and never taken for mail.

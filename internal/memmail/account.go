@@ -91,8 +91,9 @@ type Hooks struct {
 	Expunge func(mailbox string, set mailhaul.UIDSet) error
 	// UIDs changes what a Reader lists.
 	UIDs func(mailbox string, truth mailhaul.UIDSet) mailhaul.UIDSet
-	// Finish is called before a Writer finishes.
-	Finish func(mailbox string) error
+	// Finish is called before a Writer finishes, with what stores the messages
+	// that an Imposer's Writer has not stored yet.
+	Finish func(mailbox string, store func()) error
 }
 
 // Answer says what a Writer makes of one batch.

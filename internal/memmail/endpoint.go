@@ -320,6 +320,10 @@ func (w *writer) Append(ctx context.Context, batch []mailhaul.Outgoing) (mailhau
 			if w.want != nil && w.want.fill && m.UID > w.b.Next {
 				w.b.add(Stored{Filler: true, Body: []byte("filler")})
 			}
+			if w.want != nil && w.want.behind && m.UID < w.b.Next {
+				w.want.displaced = append(w.want.displaced, func() { truth[i] = mailhaul.Outcome{Delivery: mailhaul.Stored, UID: w.b.add(m)} })
+				continue
+			}
 			truth[i] = mailhaul.Outcome{Delivery: mailhaul.Stored, UID: w.b.add(m)}
 			if w.a.NoUIDPlus {
 				truth[i].UID = 0
@@ -331,7 +335,7 @@ func (w *writer) Append(ctx context.Context, batch []mailhaul.Outgoing) (mailhau
 	w.a.mu.Unlock()
 	told := func() {
 		store()
-		rec.outcomes = truth
+		rec.outcomes = truth // what is displaced is filled in at the end
 		if w.a.Hooks.Answered != nil {
 			rec.outcomes = w.a.Hooks.Answered(w.name, truth)
 		}
@@ -436,8 +440,15 @@ func (w *writer) UIDExpunge(ctx context.Context, set mailhaul.UIDSet) error {
 }
 
 func (w *writer) Finish(ctx context.Context) error {
+	if w.want != nil {
+		w.want.litter(w)
+	}
 	if w.a.Hooks.Finish != nil {
-		if err := w.a.Hooks.Finish(w.name); err != nil {
+		store := func() {}
+		if w.want != nil {
+			store = func() { w.want.store(w) }
+		}
+		if err := w.a.Hooks.Finish(w.name, store); err != nil {
 			return err
 		}
 	}

@@ -25,8 +25,9 @@ type Imposer struct {
 
 	Max        mailhaul.Level    // the highest level; empty: exact
 	Late       bool              // the Writer answers in Finish
+	Behind     bool              // messages whose UIDs are taken come behind all others of their Writer; only with Late
 	OneSession bool              // all messages have to be written by one Writer
-	Fill       bool              // UIDs are burnt by fillers, which lie around until Finish
+	Fill       bool              // UIDs are burnt by fillers, which lie around until Finish has ended
 	Refuse     map[string]string // mailboxes that take no identity, with the reasons
 	Ask        func(mailbox string) error
 
@@ -82,6 +83,7 @@ func (i *Imposer) max() mailhaul.Level {
 // Imposable implements mailhaul.Imposer.
 func (i *Imposer) Imposable(ctx context.Context, m mailhaul.Mailbox, want mailhaul.Identity) (mailhaul.Imposable, error) {
 	path := strings.Join(m.Path, "/")
+	checkMessages(want)
 	i.mu.Lock()
 	i.asked = append(i.asked, path)
 	i.mu.Unlock()
@@ -119,22 +121,16 @@ type wanted struct {
 	level   mailhaul.Level
 	late    *bool // nil where answers come at once
 	fill    bool
+	behind  bool
 	pending []func()
+
+	displaced []func() // messages whose UIDs are taken
 }
 
 // OpenImposing implements mailhaul.Imposer.
 func (i *Imposer) OpenImposing(ctx context.Context, m mailhaul.Mailbox, want mailhaul.Identity) (mailhaul.Writer, error) {
 	want.Messages = slices.Clone(want.Messages)
-	last := mailhaul.UID(0)
-	for _, msg := range want.Messages {
-		if msg.UID <= last {
-			panic("memmail: the messages do not ascend")
-		}
-		last = msg.UID
-	}
-	if last >= want.UIDNext && want.UIDNext != 0 {
-		panic("memmail: UIDNEXT is not above the last message")
-	}
+	checkMessages(want)
 	i.mu.Lock()
 	i.openings = append(i.openings, Opening{strings.Join(m.Path, "/"), want})
 	i.mu.Unlock()
@@ -151,11 +147,26 @@ func (i *Imposer) OpenImposing(ctx context.Context, m mailhaul.Mailbox, want mai
 		b.Validity, b.Next = want.UIDValidity, 1
 	}
 	w := &writer{session: session{a: i.base, b: b, name: m.Name, status: b.status(i.base)}}
-	w.want = &wanted{Identity: want, level: i.max(), fill: i.Fill}
+	w.want = &wanted{Identity: want, level: i.max(), fill: i.Fill, behind: i.Behind}
 	if i.Late {
 		w.want.late = new(bool)
 	}
 	return w, nil
+}
+
+func checkMessages(want mailhaul.Identity) {
+	last := mailhaul.UID(0)
+	for _, msg := range want.Messages {
+		if msg.UID <= last {
+			panic("memmail: the messages do not ascend")
+		}
+		if last = msg.UID; strings.Contains(string(msg.UIDL), " ") {
+			panic("memmail: this is no UIDL")
+		}
+	}
+	if last >= want.UIDNext && want.UIDNext != 0 {
+		panic("memmail: UIDNEXT is not above the last message")
+	}
 }
 
 // check holds that what is appended is what was announced.
@@ -173,11 +184,31 @@ func (w *wanted) check(batch []mailhaul.Outgoing) {
 	}
 }
 
-func (w *wanted) finish(of *writer) {
+// litter leaves the filler that burns UIDs up to UIDNEXT.
+func (w *wanted) litter(of *writer) {
+	of.a.mu.Lock()
+	defer of.a.mu.Unlock()
+	if w.fill && of.b.Next < w.UIDNext {
+		of.b.add(Stored{UID: w.UIDNext - 1, Filler: true, Body: []byte("filler")})
+	}
+}
+
+// store stores what has been held back until the end.
+func (w *wanted) store(of *writer) {
 	for _, store := range w.pending {
 		store()
 	}
 	w.pending = nil
+	of.a.mu.Lock()
+	defer of.a.mu.Unlock()
+	for _, store := range w.displaced {
+		store()
+	}
+	w.displaced = nil
+}
+
+func (w *wanted) finish(of *writer) {
+	w.store(of)
 	if w.late != nil {
 		*w.late = true
 	}
