@@ -8,6 +8,7 @@
 //	admin, err := imapx.New(imapx.Config{Server: …}) // as one of the server's admins
 //	target, err := cyrus.New(user, cyrus.Config{
 //		Admin: func(ctx context.Context) (cyrus.Session, error) { return admin.OpenRaw(ctx) },
+//		Login: func(ctx context.Context) (cyrus.Session, error) { return user.OpenRaw(ctx) },
 //	})
 //
 // # What the server needs
@@ -66,8 +67,8 @@
 // and the mailbox's, with altnamespace and without, with either hierarchy
 // separator, and with users and folders that have dots in them. For a user with
 // a domain, the names that he has with virtual domains, in the default domain
-// and without are all asked for. What is found is held against what the user
-// sees, and nothing is written unless exactly one has the same UIDVALIDITY.
+// and without are all asked for. Of what is found, the user is asked which is
+// his (Config.Login), and nothing is written unless exactly one is.
 // Folders below altprefix ("Alt Folders") and shared ones are not covered.
 //
 // # Warnings to the operator

@@ -45,11 +45,16 @@ func newRigOn(t testing.TB, srv *testserver.Server, u testserver.User, cfg Confi
 	if cfg.Admin == nil {
 		cfg.Admin = func(ctx context.Context) (Session, error) { return r.admin.OpenRaw(ctx) }
 	}
+	if cfg.Login == nil {
+		cfg.Login = r.login
+	}
 	var err error
 	r.target, err = New(r.client, cfg)
 	require.NoError(t, err)
 	return r
 }
+
+func (r *rig) login(ctx context.Context) (Session, error) { return r.client.OpenRaw(ctx) }
 
 func (r *rig) connect(srv mailhaul.Server) *imapx.Client {
 	cl, err := imapx.New(imapx.Config{Server: srv, Compress: imapx.CompressNever})

@@ -42,6 +42,13 @@ type Config struct {
 	//	Admin: func(ctx context.Context) (cyrus.Session, error) { return client.OpenRaw(ctx) }
 	Admin func(context.Context) (Session, error)
 
+	// Login opens a session of the account's own user, so that he can be asked
+	// which of the mailboxes that the administrator sees is his: by its
+	// UNIQUEID. Without it that is told by UIDVALIDITY, UIDNEXT and
+	// HIGHESTMODSEQ, which another user's mailbox may have too that was made in
+	// the same second. An imapx.Client's OpenRaw will do, as for Admin.
+	Login func(context.Context) (Session, error)
+
 	// User is the account's user as Cyrus knows it. Default: the Account's of
 	// the Target that is decorated.
 	User string
@@ -184,32 +191,64 @@ func (t *Target) names(ctx context.Context) (mailhaul.Naming, error) {
 	return listing.Naming, nil
 }
 
-// find returns the state of the mailbox that the user knows as m. That it is
-// the same mailbox is seen by its UIDVALIDITY, which Cyrus gives no two
-// mailboxes of a user, and by its UIDNEXT.
+// find returns the state of the mailbox that the user knows as m.
 func (t *Target) find(ctx context.Context, sess Session, m mailhaul.Mailbox, seen *mailhaul.Status) (*state, error) {
 	naming, err := t.names(ctx)
 	if err != nil {
 		return nil, err
 	}
-	states, err := get(ctx, sess, internalNames(t.cfg.User, naming, m))
+	names := internalNames(t.cfg.User, naming, m)
+	states, err := get(ctx, sess, names)
 	if err != nil {
 		return nil, err
 	}
-	var found []*state
-	for _, s := range states {
-		// Mail may have come between the two looks.
-		if s.validity == seen.UIDValidity && s.lastUID+1 >= seen.UIDNext {
-			found = append(found, s)
-		}
+	is := func(s *state) bool { // mail may have come between the two looks
+		return s.validity == seen.UIDValidity && s.lastUID+1 >= seen.UIDNext && s.modSeq >= seen.HighestModSeq
 	}
-	if len(found) != 1 {
+	if t.cfg.Login != nil {
+		id, err := t.uniqueID(ctx, m)
+		if err != nil {
+			return nil, err
+		}
+		is = func(s *state) bool { return s.uniqueID == id }
+	}
+	var found *state
+	matches := 0
+	for _, s := range states {
+		if !is(s) || found != nil && found.name == s.name { // a name has two forms in the default domain
+			continue
+		}
+		found = s
+		matches++
+	}
+	if matches != 1 {
 		return nil, t.fault("impose identity on", m, mailhaul.Permanent, mailhaul.ScopeMailbox,
 			"give the user's name as Cyrus knows it",
-			fmt.Errorf("%d of the %d mailboxes that the administrator finds by its name (%s) are this one",
-				len(found), len(states), strings.Join(internalNames(t.cfg.User, naming, m), ", ")))
+			fmt.Errorf("%d of the mailboxes that the administrator finds by its name (%s) are this one", matches, strings.Join(names, ", ")))
 	}
-	return found[0], nil
+	return found, nil
+}
+
+// uniqueID asks the user for the mailbox's UNIQUEID.
+func (t *Target) uniqueID(ctx context.Context, m mailhaul.Mailbox) (string, error) {
+	user, err := t.cfg.Login(ctx)
+	if err != nil {
+		return "", err
+	}
+	defer user.Close()
+	command := appendString([]byte("GETMETADATA "), m.Wire, false)
+	responses, err := do(ctx, user, append(command, " (/shared/vendor/cmu/cyrus-imapd/uniqueid)"...))
+	if err != nil {
+		return "", err
+	}
+	for _, r := range responses {
+		// METADATA name (entry value)
+		v, err := parse(append([]byte("X ("), append(r, ')')...))
+		if err == nil && len(v.items) == 3 && v.items[0].text == "METADATA" && len(v.items[2].items) == 2 {
+			return v.items[2].items[1].text, nil
+		}
+	}
+	return "", errSyntax
 }
 
 // look opens the mailbox as its user for a moment, so that afterwards no
