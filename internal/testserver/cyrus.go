@@ -20,6 +20,10 @@ type CyrusOptions struct {
 
 	// Settings are lines of imapd.conf, which replace those with the same key.
 	Settings map[string]string
+
+	// Disk is the size of the disk that mail is kept on, which is gone when the
+	// server is killed. Default: that of the machine.
+	Disk int64
 }
 
 // CyrusAdmin is the administrator of each Cyrus, who has no mailbox.
@@ -28,10 +32,13 @@ var CyrusAdmin = User{"cyrus", "cyrus"}
 // CyrusWith starts a Cyrus that is set up otherwise.
 func CyrusWith(t testing.TB, opts CyrusOptions) *Server {
 	t.Helper()
-	return Start(t, cyrus{settings: opts.Settings}, opts.Options)
+	return Start(t, cyrus{settings: opts.Settings, disk: opts.Disk}, opts.Options)
 }
 
-type cyrus struct{ settings map[string]string }
+type cyrus struct {
+	settings map[string]string
+	disk     int64
+}
 
 func (cyrus) Name() string { return "cyrus" }
 
@@ -106,8 +113,12 @@ tls_server_key: %[1]s/key.pem
 	if err := chownAll(root, cyrusUser); err != nil {
 		return Command{}, err
 	}
+	disk := ""
+	if c.disk > 0 {
+		disk = fmt.Sprintf("mount -t tmpfs -o size=%d,mode=0755 tmpfs %s/spool\nchown %s %s/spool\n", c.disk, root, cyrusUser, root)
+	}
 	// The cache may lie below a folder that is closed to others.
-	return inNamespace(in, fmt.Sprintf("mount --bind %s %s\nexport %s\nexec %s/usr/sbin/cyrmaster -D -C %s -M %s/cyrus.conf -p %s/master.pid\n",
+	return inNamespace(in, disk+fmt.Sprintf("mount --bind %s %s\nexport %s\nexec %s/usr/sbin/cyrmaster -D -C %s -M %s/cyrus.conf -p %s/master.pid\n",
 		dir, here, cyrusLibraries(here), here, conf, root, root))
 }
 
