@@ -109,7 +109,8 @@ func attempt(t testing.TB, r *rig, target *Target, m mailhaul.Mailbox, want mail
 // Wherever the connection is cut, the mailbox has all of a batch or nothing,
 // what is known of each message is true, and the next run makes it whole.
 func TestCutAnywhere(t *testing.T) {
-	srv := testserver.CyrusWith(t, testserver.CyrusOptions{Options: testserver.Options{Users: 6}})
+	t.Parallel()
+	srv := testserver.CyrusWith(t, testserver.CyrusOptions{Options: testserver.Options{Users: 5}})
 	r := newRigOn(t, srv, srv.Users[0], Config{})
 	want := mailhaul.Identity{UIDValidity: 42, UIDNext: 5000, HighestModSeq: 100}
 	var out []mailhaul.Outgoing
@@ -160,7 +161,7 @@ func TestCutAnywhere(t *testing.T) {
 		r.holds(l, messages()...)
 		require.Empty(t, r.target.Warnings())
 	}
-	const points = 18
+	const points = 15
 	for i := range int64(points) {
 		run(t, r, r.box(fmt.Sprintf("out%d", i)), plenty, allOut*i/points)
 	}
@@ -174,7 +175,7 @@ func TestCutAnywhere(t *testing.T) {
 		m := r.box("INBOX")
 		other := r.box("Other")
 		require.NoError(t, r.client.Subscribe(ctxOf(t), other))
-		run(t, r, m, plenty, 200+int64(i)*220)
+		run(t, r, m, plenty, 250+int64(i)*260)
 		listing, err := r.client.List(ctxOf(t))
 		require.NoError(t, err)
 		require.True(t, listing.Find(other.Path).Subscribed)

@@ -11,8 +11,10 @@ import (
 // Everything that a client knows a mailbox by arrives, in an INBOX and in
 // folders that are new.
 func TestFresh(t *testing.T) {
+	t.Parallel()
 	for _, format := range []string{"cyrus", "dovecot"} {
 		t.Run(format, func(t *testing.T) {
+			t.Parallel()
 			r := newRig(t, map[string]string{"uidl_format": format}, Config{UIDLFormat: format})
 			uids := []mailhaul.UID{7, 900, 2000000000}
 			for _, tt := range []struct {

@@ -47,6 +47,7 @@ func deliver(t testing.TB, r *rig, mailbox, text string) {
 // Passes until the cut-over keep adding to the mailbox; what its user did
 // meanwhile stays done.
 func TestDelta(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, nil, Config{})
 	m := r.box("Work")
 	want := mailhaul.Identity{UIDValidity: 42, UIDNext: 31, HighestModSeq: 5000}
@@ -87,6 +88,7 @@ func TestDelta(t *testing.T) {
 // The destination has mail of its own: what it has taken is stored under other
 // UIDs, in order, and nothing that is there moves.
 func TestOwnDelivery(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, nil, Config{})
 	m := r.box("INBOX")
 	deliver(t, r, "INBOX", "Subject: welcome\r\n\r\nhello\r\n")
@@ -141,6 +143,7 @@ func TestOwnDelivery(t *testing.T) {
 // change, each time: nothing is lost, nothing comes twice, and each message is
 // where its Outcome says.
 func TestRaces(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, nil, Config{})
 	m := r.box("Work")
 	var mu sync.Mutex
@@ -200,6 +203,7 @@ func TestRaces(t *testing.T) {
 
 // A mailbox that never keeps still is given up, with nothing stored.
 func TestNeverStill(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, nil, Config{})
 	m := r.box("Work")
 	deliver(t, r, "Work", "Subject: own\r\n\r\n")
@@ -227,6 +231,7 @@ func TestNeverStill(t *testing.T) {
 // Octets that no APPEND would be let through with arrive as they are; so do
 // dates at the ends of time, or the nearest.
 func TestOddMessages(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, nil, Config{})
 	m := r.box("Odd")
 	odd := []string{
@@ -258,6 +263,7 @@ func TestOddMessages(t *testing.T) {
 
 // A mailbox has room for 128 keywords: beyond that messages come without.
 func TestManyKeywords(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, nil, Config{})
 	m := r.box("Work")
 	var out []mailhaul.Outgoing
@@ -285,6 +291,7 @@ func TestManyKeywords(t *testing.T) {
 // Store goes through the user's own session, and what is appended afterwards
 // keeps its UIDs.
 func TestStore(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, nil, Config{})
 	m := r.box("Work")
 	ctx := ctxOf(t)
@@ -316,6 +323,7 @@ func TestStore(t *testing.T) {
 // UIDLs that Cyrus would not give are refused before anything is written, and a
 // user who is no administrator is told so.
 func TestImposable(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, nil, Config{})
 	ctx := ctxOf(t)
 	msgs := func(uidls ...mailhaul.UIDL) (out []mailhaul.Message) {

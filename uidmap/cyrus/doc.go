@@ -76,6 +76,11 @@
 // Replication does not look at quotas. It stores octets as they are: NULs and
 // bare line feeds too, which an APPEND would be refused for.
 //
+// A Cyrus whose disk is full in the middle of a message takes the rest of it for
+// commands of the administrator's (seen with 3.6; so in the sources of 3.0 to
+// 3.10). The server is asked for the space that it has free, time and again, and
+// is sent nothing unless 64 MiB stay free besides.
+//
 // To a user who is no administrator Cyrus answers BAD before it has read the
 // command, and takes what follows for more commands; so that each session is
 // proved by a command without messages first.

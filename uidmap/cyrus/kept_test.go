@@ -17,6 +17,7 @@ var ofContents = regexp.MustCompile(`"/shared/vendor/cmu/cyrus-imapd/(synccrcs|s
 // kinds, what it is for, subscriptions, quotas and the folders below, even where
 // the mailbox has to be made anew for its UIDVALIDITY.
 func TestMailboxIsKept(t *testing.T) {
+	t.Parallel()
 	for _, validity := range []mailhaul.UIDValidity{42, 4000000000} {
 		r := newRig(t, nil, Config{})
 		ctx := ctxOf(t)

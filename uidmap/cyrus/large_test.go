@@ -112,6 +112,7 @@ func TestLargeMessage(t *testing.T) {
 
 // A body that cannot be read costs its batch, and nothing of it is stored.
 func TestBodyFails(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	r := newRig(t, nil, Config{TempDir: dir})
 	m := r.box("Work")
@@ -150,6 +151,7 @@ func (l lying) Buffered() bool { return false }
 
 // The server is killed in the middle and started again: the next run goes on.
 func TestKilled(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, nil, Config{})
 	m := r.box("INBOX")
 	want := mailhaul.Identity{UIDValidity: 42, UIDNext: 100000}

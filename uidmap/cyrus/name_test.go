@@ -37,6 +37,7 @@ func TestInternalNames(t *testing.T) {
 // However the server is set up, the mailbox that the user means is found, with
 // the names that its hierarchy allows.
 func TestServerSetups(t *testing.T) {
+	t.Parallel()
 	for name, tt := range map[string]struct {
 		settings map[string]string
 		user     string
@@ -57,6 +58,7 @@ func TestServerSetups(t *testing.T) {
 		"conversations": {map[string]string{"conversations": "yes"}, "jo", [][]string{{"INBOX"}, {"Work"}}},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			srv := testserver.CyrusWith(t, testserver.CyrusOptions{Settings: tt.settings})
 			u := srv.AddUser(tt.user, "secret")
 			r := newRigOn(t, srv, u, Config{})
@@ -83,6 +85,7 @@ func TestServerSetups(t *testing.T) {
 // Another user's mailbox is never taken for his whose name it could be, even
 // where it looks the same.
 func TestFindsNoOther(t *testing.T) {
+	t.Parallel()
 	r := newRig(t, nil, Config{})
 	other := newRigOn(t, r.srv, r.srv.Users[1], Config{})
 	m, hers := r.box("Work"), other.box("Work")

@@ -236,8 +236,18 @@ func (t *Target) uniqueID(ctx context.Context, m mailhaul.Mailbox) (string, erro
 		return "", err
 	}
 	defer user.Close()
-	command := appendString([]byte("GETMETADATA "), m.Wire, false)
-	responses, err := do(ctx, user, append(command, " (/shared/vendor/cmu/cyrus-imapd/uniqueid)"...))
+	id, err := metadata(ctx, user, m.Wire, "uniqueid")
+	if err == nil && id == "" {
+		err = errSyntax
+	}
+	return id, err
+}
+
+// metadata asks for an annotation of Cyrus's own (RFC 5464), of a mailbox or, with
+// no name, of the server. It is empty where there is none.
+func metadata(ctx context.Context, sess Session, wire, name string) (string, error) {
+	command := appendString([]byte("GETMETADATA "), wire, false)
+	responses, err := do(ctx, sess, append(command, " (/shared/vendor/cmu/cyrus-imapd/"+name+")"...))
 	if err != nil {
 		return "", err
 	}
@@ -245,10 +255,12 @@ func (t *Target) uniqueID(ctx context.Context, m mailhaul.Mailbox) (string, erro
 		// METADATA name (entry value)
 		v, err := parse(append([]byte("X ("), append(r, ')')...))
 		if err == nil && len(v.items) == 3 && v.items[0].text == "METADATA" && len(v.items[2].items) == 2 {
-			return v.items[2].items[1].text, nil
+			if found := v.items[2].items[1]; found.kind != atom || found.text != "NIL" {
+				return found.text, nil
+			}
 		}
 	}
-	return "", errSyntax
+	return "", nil
 }
 
 // look opens the mailbox as its user for a moment, so that afterwards no

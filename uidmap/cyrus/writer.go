@@ -36,6 +36,7 @@ type Writer struct {
 	top      mailhaul.UID    // the highest UID that was asked for
 	staged   int64           // octets that the server holds ready
 	files    int             // messages likewise
+	allowed  int64           // octets that the server has room for
 	careful  bool            // a keyword was refused
 	accepted map[string]bool // keywords that the mailbox has, in lower case
 	missed   bool            // something was not stored
@@ -198,6 +199,9 @@ func (w *Writer) upload(ctx context.Context, b *batch) error {
 	}
 	if files == 0 {
 		return nil
+	}
+	if err := w.room(ctx, octets); err != nil {
+		return err
 	}
 	command = append(command, strings.NewReader(")"))
 	answer, err := w.sess.Send(ctx, io.MultiReader(command...))
