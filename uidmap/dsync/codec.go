@@ -35,7 +35,7 @@ var ours = []struct {
 	item byte
 	keys []string
 }{
-	{itemHandshake, []string{"hostname", "sync_box", "sync_type", "send_mail_requests", "backup_recv", "no_backup_overwrite", "import_commit_msgs_interval", "hashed_headers"}},
+	{itemHandshake, []string{"hostname", "sync_box", "sync_type", "send_mail_requests", "backup_recv", "no_backup_overwrite", "hashed_headers"}},
 	{itemState, []string{"mailbox_guid", "last_uidvalidity", "last_common_uid", "last_common_modseq", "last_common_pvt_modseq"}},
 	{itemNode, []string{"name", "existence", "mailbox_guid", "uid_validity", "uid_next", "last_renamed_or_created", "subscribed", "last_subscription_change"}},
 	{itemDeletes, []string{"hierarchy_sep", "escape_char"}},

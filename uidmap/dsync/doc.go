@@ -70,14 +70,12 @@
 //
 //   - UIDVALIDITY can be given to an empty mailbox only.
 //   - A mailbox in sdbox format serves stored UIDLs only of those messages that
-//     came with the first commit into the empty mailbox, so that
+//     came in one session into the empty mailbox, so that
 //     [Target.Imposable] asks for one session, and promises no more than UIDs
 //     where there is mail already. (Dovecot sees to it by itself with maildir
 //     and mdbox.) Where the server cannot be asked for the format, which is so
 //     behind a command, mdbox is taken for sdbox unless [Config.Store] says
-//     better. A server of the versions 2.4 commits each hundred messages
-//     whatever it is asked for: more than these cannot have stored UIDLs in an
-//     sdbox there, which only a look over POP3 shows.
+//     better. Only a look over POP3 proves what is served.
 //   - Formats that keep no GUIDs (mbox) are refused.
 //   - INTERNALDATE keeps its instant, not its zone; instants before 1970 become
 //     1970.

@@ -35,11 +35,6 @@ const (
 	// between.
 	attempts = 5
 
-	// commitEvery is after how many messages the server writes down what it
-	// has; commitOnce where it must not before the end.
-	commitEvery = 100
-	commitOnce  = 1<<31 - 1
-
 	// maxUID leaves room for a UIDNEXT above.
 	maxUID = 1<<32 - 2
 )
@@ -66,12 +61,11 @@ type exchange struct {
 	given mailhaul.UIDValidity // the UIDVALIDITY that the mailbox has now
 
 	entries []entry
-	every   int
 	buf     []byte // for bodies
 }
 
 // settings is what we ask of the server.
-func settings(box string, stateful bool, every int) record {
+func settings(box string, stateful bool) record {
 	kind := "f"
 	if stateful {
 		kind = "s"
@@ -79,8 +73,7 @@ func settings(box string, stateful bool, every int) record {
 	return record{
 		"hostname": "mailhaul", "sync_box": box, "sync_type": kind,
 		"send_mail_requests": "", "backup_recv": "", "no_backup_overwrite": "",
-		"import_commit_msgs_interval": strconv.Itoa(every),
-		"hashed_headers":              "Date\tMessage-ID\t",
+		"hashed_headers": "Date\tMessage-ID\t",
 	}
 }
 
@@ -88,13 +81,13 @@ func settings(box string, stateful bool, every int) record {
 var errMoved = errors.New("mail keeps coming into the mailbox")
 
 // begin opens an exchange. messages may be none.
-func (t *Target) begin(ctx context.Context, m mailhaul.Mailbox, want mailhaul.Identity, every int) (*exchange, error) {
+func (t *Target) begin(ctx context.Context, m mailhaul.Mailbox, want mailhaul.Identity) (*exchange, error) {
 	for range attempts {
 		st, err := t.status(ctx, m)
 		if err != nil {
 			return nil, err
 		}
-		x, err := t.try(ctx, m, want, st, every)
+		x, err := t.try(ctx, m, want, st)
 		if !errors.Is(err, errMoved) {
 			return x, err
 		}
@@ -103,11 +96,11 @@ func (t *Target) begin(ctx context.Context, m mailhaul.Mailbox, want mailhaul.Id
 }
 
 // try opens an exchange with a mailbox whose state is taken to be st.
-func (t *Target) try(ctx context.Context, m mailhaul.Mailbox, want mailhaul.Identity, st mailhaul.Status, every int) (*exchange, error) {
+func (t *Target) try(ctx context.Context, m mailhaul.Mailbox, want mailhaul.Identity, st mailhaul.Status) (*exchange, error) {
 	if st.UIDNext == 0 || st.UIDValidity == 0 {
 		return nil, t.fault(m.Name, mailhaul.Permanent, mailhaul.ScopeMailbox, errors.New("the server tells no UIDNEXT or no UIDVALIDITY"))
 	}
-	x := &exchange{t: t, m: m, want: want, given: st.UIDValidity, every: every}
+	x := &exchange{t: t, m: m, want: want, given: st.UIDValidity}
 	claim := "0"
 	if st.Messages == 0 && want.UIDValidity != 0 && want.UIDValidity != st.UIDValidity {
 		x.given, claim = want.UIDValidity, "1"
@@ -138,7 +131,7 @@ func (t *Target) try(ctx context.Context, m mailhaul.Mailbox, want mailhaul.Iden
 
 func (x *exchange) open(st mailhaul.Status, stateful bool, guid, claim string) error {
 	p := x.p
-	p.announce(settings(x.m.Name, stateful, x.every))
+	p.announce(settings(x.m.Name, stateful))
 	if stateful {
 		p.send(itemState, record{
 			"mailbox_guid": guid, "last_uidvalidity": u32(st.UIDValidity), "last_common_uid": u32(st.UIDNext - 1),
@@ -349,7 +342,7 @@ func (t *Target) readOnly(p *peer, m mailhaul.Mailbox) (*tree, error) {
 	if name == "" {
 		name = strings.Join(m.Path, "/")
 	}
-	p.announce(settings(name, false, commitEvery))
+	p.announce(settings(name, false))
 	if err := p.flush(); err != nil {
 		return nil, err
 	}

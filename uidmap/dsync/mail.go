@@ -6,19 +6,21 @@ package dsync
 import (
 	"bytes"
 	"io"
+	"strconv"
 	"time"
 
 	"github.com/mailhaul/mailhaul"
 )
 
-// sendMail sends a message. An error of the body's, as against the peer's, is
-// returned as it is: the message is not complete then and must not become so.
-func (x *exchange) sendMail(e *entry, out mailhaul.Outgoing, now time.Time) error {
+// writeMail writes a message with its body, and notes in the entry what was
+// written. An error of the body's, as against the writer's, is a *bodyError:
+// the message is not complete then and must not become so.
+func (x *exchange) writeMail(to io.Writer, e *entry, out mailhaul.Outgoing, now time.Time) error {
 	e.date = out.InternalDate
 	if e.date.IsZero() {
 		e.date = now
 	}
-	r := record{"guid": x.guid(e.msg), "uid": u32(e.uid), "received_date": i64(max(e.date.Unix(), 0)), "stream": ""}
+	r := record{"guid": x.guid(e.msg), "uid": u32(e.uid), "received_date": strconv.FormatInt(max(e.date.Unix(), 0), 10), "stream": ""}
 	if x.want.UIDLs {
 		if proper(e.msg.UIDL) {
 			r["pop3_uidl"] = string(e.msg.UIDL)
@@ -27,13 +29,15 @@ func (x *exchange) sendMail(e *entry, out mailhaul.Outgoing, now time.Time) erro
 			r["pop3_order"] = u32(e.msg.Order)
 		}
 	}
-	x.p.send(itemMail, r)
-	d := dotWriter{out: x.p.out, last: '\n'}
+	if _, err := to.Write(appendLine(nil, itemMail, keysOf(itemMail), r)); err != nil {
+		return err
+	}
+	d := dotWriter{out: to, last: '\n'}
 	buf := x.copyBuffer()
 	for body := out.Body.Reader(); ; {
 		n, err := body.Read(buf)
 		if _, werr := d.Write(buf[:n]); werr != nil {
-			return x.p.lost(werr)
+			return werr
 		}
 		if err == io.EOF {
 			break
@@ -43,8 +47,8 @@ func (x *exchange) sendMail(e *entry, out mailhaul.Outgoing, now time.Time) erro
 		}
 	}
 	e.size = d.octets + d.bareLFs
-	x.p.out.WriteString("\r\n.\r\n")
-	return nil
+	_, err := io.WriteString(to, "\r\n.\r\n")
+	return err
 }
 
 // bodyError is an error of the reader of a body.

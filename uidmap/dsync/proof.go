@@ -32,7 +32,8 @@ func (x *exchange) reading(ctx context.Context, f func(mailhaul.Reader) error) e
 
 // strangers reports whether something is in the mailbox that is not ours and
 // was not there at the beginning.
-func (x *exchange) strangers(ctx context.Context) (found bool, err error) {
+func (w *writer) strangers(ctx context.Context) (found bool, err error) {
+	x := w.x
 	err = x.reading(ctx, func(r mailhaul.Reader) error {
 		uids, err := r.UIDs(ctx)
 		if err != nil {
@@ -45,7 +46,7 @@ func (x *exchange) strangers(ctx context.Context) (found bool, err error) {
 		// What the server has written down by now is the beginning of ours, in
 		// whole commits.
 		n := uids.Len()
-		if n <= len(x.entries) && n%x.every == 0 {
+		if w.block.ended(n) && !w.block.ended(n-1) {
 			var first mailhaul.UIDSet
 			for _, i := range x.order()[:n] {
 				first.Add(x.entries[i].uid)
@@ -184,7 +185,7 @@ func (w *writer) settle(ctx context.Context, e ending) error {
 func (x *exchange) raise(ctx context.Context) error {
 	want := x.want
 	want.Messages = nil
-	y, err := x.t.begin(ctx, x.m, want, commitEvery)
+	y, err := x.t.begin(ctx, x.m, want)
 	if err != nil {
 		return err
 	}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,6 +19,7 @@ type writer struct {
 
 	// Of the goroutine that calls:
 	next   int // the entry that may be appended next
+	block  block
 	ending chan ending
 	closed bool
 
@@ -53,18 +53,7 @@ func (t *Target) OpenImposing(ctx context.Context, m mailhaul.Mailbox, want mail
 	if err := t.unselect(ctx, m); err != nil {
 		return nil, err
 	}
-	every := commitEvery
-	if want.UIDLs {
-		// Of an sdbox only the first commit's UIDLs are ever served.
-		store, err := t.knownStore(ctx)
-		if err != nil {
-			return nil, t.named(m.Name, err)
-		}
-		if store != storeMaildir && store != storeMdbox {
-			every = commitOnce
-		}
-	}
-	x, err := t.begin(ctx, m, want, every)
+	x, err := t.begin(ctx, m, want)
 	if err != nil {
 		return nil, err
 	}
@@ -195,20 +184,15 @@ func (w *writer) append(ctx context.Context, r *receipt, i int, out mailhaul.Out
 		r.errs[i] = e
 		return nil
 	}
-	err := x.p.while(ctx, func() error {
-		e := &x.entries[at]
-		if !e.requested {
-			return nil // it is there already, and is found
-		}
-		return x.sendMail(e, out, time.Now())
-	})
 	w.next = at + 1
-	if err != nil {
-		r.errs[i] = w.die(err) // the message is not complete: it is not stored
-		return r.errs[i]
-	}
-	x.entries[at].sent = true
 	r.entries[i] = at
+	if !x.entries[at].requested {
+		x.entries[at].sent = true // it is there already, and is found
+		return nil
+	}
+	if err := x.p.while(ctx, func() error { return w.put(at, out) }); err != nil {
+		return w.die(err)
+	}
 	return nil
 }
 
@@ -302,9 +286,12 @@ func (w *writer) Finish(ctx context.Context) error {
 	default:
 	}
 	x := w.x
+	if err := x.p.while(ctx, w.letGo); err != nil {
+		return w.die(err)
+	}
 	// Dovecot gives a message that others have delivered meanwhile another UID
 	// in the end, where it lies among ours. It is not told of the end then.
-	strangers, err := x.strangers(ctx)
+	strangers, err := w.strangers(ctx)
 	if err != nil {
 		return w.die(err)
 	}
@@ -411,6 +398,9 @@ func (w *writer) conclude(outcomes []mailhaul.Outcome, err error) {
 		} else {
 			w.outcomes[i] = mailhaul.Outcome{Err: err}
 		}
+		if !w.x.entries[i].sent { // not whole, so that the server has thrown it away
+			w.outcomes[i].Delivery = mailhaul.NotStored
+		}
 		w.outcomes[i].Dropped = w.x.entries[i].dropped
 	}
 	close(w.decided)
@@ -493,5 +483,3 @@ func (x *exchange) copyBuffer() []byte {
 	}
 	return x.buf
 }
-
-func i64(n int64) string { return strconv.FormatInt(n, 10) }
