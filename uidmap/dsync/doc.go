@@ -43,18 +43,20 @@
 // both sides. What users do meanwhile, flags that they set and messages that
 // they delete, stays as they did it.
 //
-// Bodies are sent as they come, one after the other, and never kept. A
+// Bodies are sent as they come, one after the other. A
 // connection, or command, that breaks off leaves the messages that arrived
-// whole, under their own UIDs; those that the server had not written down yet
-// are missing, none is there in part. What a peer can make an exchange cost is
+// whole, under their own UIDs; and the first of them, in the order of their UIDs, so that what is missing can
+// follow. A server that is killed itself loses those of the exchange that is
+// under way. What a peer can make an exchange cost is
 // bounded: lines, lists, and the time in which it says or takes nothing.
 // Credentials are in no error. A command is always waited for.
 //
 // # Mail of the target's own
 //
 // A message whose UID the target has given out itself gets another, above all
-// that the source has given out, and its Outcome names it. Since those are the
-// highest, they are not in the order of the source.
+// that the source has given out, and its Outcome names it. It is kept in a
+// temporary file until all others are stored, which could not have their UIDs
+// otherwise.
 //
 // Where mail is delivered to the mailbox in the middle of an exchange, the
 // exchange is broken off at its end, in place of being finished: Dovecot would

@@ -12,6 +12,8 @@ package dsync
 //     that were deleted, UIDs stay as they are.
 //   - What is above, because it came in between, is seen by its answer B, and
 //     the exchange begins anew.
+//   - UIDNEXT is said to be 1, so that what others deliver meanwhile does not
+//     count as above it, and is not moved.
 //   - UIDVALIDITY is adopted from the side with more messages; we claim one,
 //     so that only an empty mailbox's can change.
 
@@ -22,7 +24,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -39,29 +40,54 @@ const (
 	maxUID = 1<<32 - 2
 )
 
+// portion is how many messages one exchange takes, in which the server writes
+// them all down at its end.
+const portion = 4000
+
 // entry is a message of the exchange.
 type entry struct {
 	msg       mailhaul.Message
+	at        int          // its place in the Writer's identity
 	uid       mailhaul.UID // under which it is offered
 	requested bool
 	sent      bool // with its body
-	dropped   int  // flags that cannot be kept
 
 	size int64     // as IMAP counts the octets that were sent
 	date time.Time // that was sent
 }
 
+// task is what an exchange is for.
+type task struct {
+	want     mailhaul.Identity
+	from     int   // the first message of want that it is to take
+	whole    bool  // it takes all from there on
+	homeless []int // or else these, which get new UIDs; from is not looked at
+	raise    bool  // or else none; UIDNEXT is raised
+}
+
 // exchange is a connection on which the server waits for bodies.
+//
+// Dovecot 2.3 would write each message down by itself, which takes several
+// times as long as the message. It does so as soon as it has all up to one,
+// though, and counts a message that was there among them, which it never has
+// again. So both sides agree up to the mailbox's last message but one, and the
+// last is the wedge that keeps the server from writing before the end. Where
+// there is no such message, a first exchange of one or two messages makes it.
+// (To send the first message last would do as well, but a connection that is
+// cut would cost it its UID.)
 type exchange struct {
 	t     *Target
 	m     mailhaul.Mailbox
 	p     *peer
-	want  mailhaul.Identity
+	task  task
 	box   serverBox
 	given mailhaul.UIDValidity // the UIDVALIDITY that the mailbox has now
 
-	entries []entry
-	buf     []byte // for bodies
+	to      int // behind the last message of the identity that it takes
+	wedged  bool
+	entries []entry     // ascending by UID
+	place   map[int]int // of a message of the identity among them
+	buf     []byte      // for bodies
 }
 
 // settings is what we ask of the server.
@@ -80,14 +106,14 @@ func settings(box string, stateful bool) record {
 // errMoved is returned where the mailbox is no longer what it was taken for.
 var errMoved = errors.New("mail keeps coming into the mailbox")
 
-// begin opens an exchange. messages may be none.
-func (t *Target) begin(ctx context.Context, m mailhaul.Mailbox, want mailhaul.Identity) (*exchange, error) {
+// begin opens an exchange.
+func (t *Target) begin(ctx context.Context, m mailhaul.Mailbox, k task) (*exchange, error) {
 	for range attempts {
-		st, err := t.status(ctx, m)
+		st, uids, err := t.look(ctx, m)
 		if err != nil {
 			return nil, err
 		}
-		x, err := t.try(ctx, m, want, st)
+		x, err := t.try(ctx, m, k, st, uids)
 		if !errors.Is(err, errMoved) {
 			return x, err
 		}
@@ -96,20 +122,32 @@ func (t *Target) begin(ctx context.Context, m mailhaul.Mailbox, want mailhaul.Id
 }
 
 // try opens an exchange with a mailbox whose state is taken to be st.
-func (t *Target) try(ctx context.Context, m mailhaul.Mailbox, want mailhaul.Identity, st mailhaul.Status) (*exchange, error) {
+func (t *Target) try(ctx context.Context, m mailhaul.Mailbox, k task, st mailhaul.Status, uids mailhaul.UIDSet) (*exchange, error) {
 	if st.UIDNext == 0 || st.UIDValidity == 0 {
 		return nil, t.fault(m.Name, mailhaul.Permanent, mailhaul.ScopeMailbox, errors.New("the server tells no UIDNEXT or no UIDVALIDITY"))
 	}
-	x := &exchange{t: t, m: m, want: want, given: st.UIDValidity}
+	x := &exchange{t: t, m: m, task: k, given: st.UIDValidity}
 	claim := "0"
-	if st.Messages == 0 && want.UIDValidity != 0 && want.UIDValidity != st.UIDValidity {
-		x.given, claim = want.UIDValidity, "1"
+	if v := k.want.UIDValidity; st.Messages == 0 && v != 0 && v != st.UIDValidity {
+		x.given, claim = v, "1"
 	}
 	// A UIDVALIDITY cannot change under a state, which an empty mailbox does
 	// not need.
-	stateful := st.UIDNext > 1 && x.given == st.UIDValidity
+	common := mailhaul.UID(0)
+	if st.UIDNext > 1 && x.given == st.UIDValidity {
+		common = st.UIDNext - 1
+	}
+	if x.wedged = common >= 2 && uids.Contains(common) && !k.whole && !k.raise; x.wedged {
+		common--
+	}
+	if common > 0 && !k.raise && k.homeless == nil && k.from < len(k.want.Messages) {
+		// What is there already of the messages, because the server wrote it
+		// down after it was looked for, is recognised by its GUID.
+		common = max(1, min(common, k.want.Messages[k.from].UID-1))
+	}
+	x.choose(st.UIDNext, common)
 	guid := ""
-	if stateful {
+	if common > 0 {
 		if guid = t.guidOf(m.Name); guid == "" {
 			var err error
 			if guid, err = t.probe(ctx, m); err != nil {
@@ -122,19 +160,69 @@ func (t *Target) try(ctx context.Context, m mailhaul.Mailbox, want mailhaul.Iden
 		return nil, err
 	}
 	x.p = p
-	if err := p.while(ctx, func() error { return x.open(st, stateful, guid, claim) }); err != nil {
+	if err := p.while(ctx, func() error { return x.open(st, common, guid, claim) }); err != nil {
 		p.leave()
 		return nil, err
 	}
 	return x, nil
 }
 
-func (x *exchange) open(st mailhaul.Status, stateful bool, guid, claim string) error {
+// choose says which messages the exchange takes, and under which UIDs, for a
+// mailbox whose UIDNEXT is next and that is not looked at up to common.
+func (x *exchange) choose(next, common mailhaul.UID) {
+	k := x.task
+	switch {
+	case k.raise:
+	case k.homeless != nil:
+		// Above all that the source has given out: a UID below could be one
+		// that mail programs know another message by.
+		uid := x.top(next)
+		for _, at := range k.homeless {
+			x.entries = append(x.entries, entry{msg: k.want.Messages[at], at: at, uid: uid})
+			uid++
+		}
+	default:
+		n := portion
+		switch {
+		case k.whole:
+			n = len(k.want.Messages)
+		case !x.wedged && next == 1:
+			n = 2 // of which the second is the wedge, above a UID that is common
+		case !x.wedged:
+			n = 1
+		}
+		for x.to = k.from; x.to < len(k.want.Messages) && n > 0; x.to++ {
+			m := k.want.Messages[x.to]
+			if m.UID > common && m.UID <= maxUID {
+				x.entries = append(x.entries, entry{msg: m, at: x.to, uid: m.UID})
+			}
+			if keeps(m, next) {
+				n--
+			}
+		}
+	}
+	x.place = make(map[int]int, len(x.entries))
+	for i, e := range x.entries {
+		x.place[e.at] = i
+	}
+}
+
+// top returns the lowest UID that is above all that the source has given out,
+// in a mailbox whose UIDNEXT is next.
+func (x *exchange) top(next mailhaul.UID) mailhaul.UID {
+	top := max(next, x.task.want.UIDNext)
+	if n := len(x.task.want.Messages); n > 0 {
+		top = max(top, min(x.task.want.Messages[n-1].UID, maxUID)+1)
+	}
+	return top
+}
+
+func (x *exchange) open(st mailhaul.Status, common mailhaul.UID, guid, claim string) error {
 	p := x.p
-	p.announce(settings(x.m.Name, stateful))
-	if stateful {
+	p.announce(settings(x.m.Name, common > 0))
+	if common > 0 {
 		p.send(itemState, record{
-			"mailbox_guid": guid, "last_uidvalidity": u32(st.UIDValidity), "last_common_uid": u32(st.UIDNext - 1),
+			"mailbox_guid": guid, "last_uidvalidity": u32(st.UIDValidity), "last_common_uid": u32(common),
 			// Not the server's: its log may not reach back so far, and nothing
 			// is asked of it.
 			"last_common_modseq": "0", "last_common_pvt_modseq": "0",
@@ -156,15 +244,22 @@ func (x *exchange) open(st mailhaul.Status, stateful bool, guid, claim string) e
 		return p.fault(mailhaul.Conflict, mailhaul.ScopeMailbox, "", errNotInTree)
 	}
 	x.t.setGUID(x.m.Name, node["mailbox_guid"])
-	if stateful && node["mailbox_guid"] != guid {
+	if common > 0 && node["mailbox_guid"] != guid {
 		return errMoved // deleted and made again
 	}
 
-	uidNext := x.uidNext(st.UIDNext)
+	uidNext := mailhaul.UID(1)
+	if x.task.raise {
+		uidNext = max(x.task.want.UIDNext, st.UIDNext)
+	}
+	modSeq := mailhaul.ModSeq(0)
+	if x.task.raise || x.to == len(x.task.want.Messages) {
+		modSeq = x.task.want.HighestModSeq
+	}
 	p.sendTree(tree)
 	p.send(itemMailbox, record{
 		"mailbox_guid": node["mailbox_guid"], "uid_validity": u32(x.given), "uid_next": u32(uidNext), "messages_count": claim,
-		"first_recent_uid": "1", "highest_modseq": strconv.FormatUint(uint64(x.want.HighestModSeq), 10), "highest_pvt_modseq": "0",
+		"first_recent_uid": "1", "highest_modseq": strconv.FormatUint(uint64(modSeq), 10), "highest_pvt_modseq": "0",
 		"have_guids": "", "have_save_guids": "",
 	})
 	if err := p.flush(); err != nil {
@@ -181,7 +276,6 @@ func (x *exchange) open(st mailhaul.Status, stateful bool, guid, claim string) e
 	case !b.saveGUIDs:
 		return p.fault(mailhaul.Permanent, mailhaul.ScopeMailbox, "", errors.New("the mailbox's format keeps no GUIDs"))
 	}
-	x.assign(uidNext)
 	p.end() // of attributes
 	x.offer()
 	if err := p.flush(); err != nil {
@@ -198,60 +292,12 @@ func u32[T ~uint32](n T) string { return strconv.FormatUint(uint64(n), 10) }
 // is next.
 func keeps(m mailhaul.Message, next mailhaul.UID) bool { return m.UID >= next && m.UID <= maxUID }
 
-// uidNext returns what the mailbox's UIDNEXT is to be in the end: above all
-// UIDs that are kept, not below the source's, and above those besides that
-// messages get that cannot keep theirs.
-func (x *exchange) uidNext(next mailhaul.UID) mailhaul.UID {
-	top := uint64(max(next, min(x.want.UIDNext, maxUID+1)))
-	moved := uint64(0)
-	for _, m := range x.want.Messages {
-		if keeps(m, next) {
-			top = max(top, uint64(m.UID)+1)
-		} else {
-			moved++
-		}
-	}
-	return mailhaul.UID(min(top+moved, maxUID+1))
-}
-
-// assign says under which UID each message is offered. Those that cannot have
-// their own are put above all that the source has given out: a UID below could
-// be one that mail programs know another message by.
-func (x *exchange) assign(uidNext mailhaul.UID) {
-	x.entries = make([]entry, len(x.want.Messages))
-	moved := 0
-	for i, m := range x.want.Messages {
-		x.entries[i] = entry{msg: m, uid: m.UID}
-		if !keeps(m, x.box.uidNext) {
-			x.entries[i].uid = 0
-			moved++
-		}
-	}
-	uid := uidNext - mailhaul.UID(moved)
-	for i := range x.entries {
-		if x.entries[i].uid == 0 {
-			x.entries[i].uid = uid
-			uid++
-		}
-	}
-}
-
-// order returns the entries' indexes, ascending by UID.
-func (x *exchange) order() []int {
-	order := make([]int, len(x.entries))
-	for i := range order {
-		order[i] = i
-	}
-	slices.SortFunc(order, func(a, b int) int { return int(int64(x.entries[a].uid) - int64(x.entries[b].uid)) })
-	return order
-}
-
 // guid returns the GUID that a message gets: the same each time, so that the
 // server recognises what it has.
 func (x *exchange) guid(m mailhaul.Message) string {
 	h := sha256.New()
 	fmt.Fprintf(h, "mailhaul\x00%s\x00%s\x00%s\x00", x.t.Account(), x.m.Name, m.UIDL)
-	_ = binary.Write(h, binary.BigEndian, [2]uint32{uint32(x.want.UIDValidity), uint32(m.UID)})
+	_ = binary.Write(h, binary.BigEndian, [2]uint32{uint32(x.task.want.UIDValidity), uint32(m.UID)})
 	return hex.EncodeToString(h.Sum(nil)[:16])
 }
 
@@ -262,11 +308,9 @@ var systemBits = map[mailhaul.Flag]uint{
 
 // offer sends the list of what we have.
 func (x *exchange) offer() {
-	for _, i := range x.order() {
-		e := &x.entries[i]
+	for _, e := range x.entries {
 		r := record{"type": "s", "uid": u32(e.uid), "guid": x.guid(e.msg)}
-		flags, dropped := mailhaul.NormalizeFlags(e.msg.Flags)
-		e.dropped = dropped
+		flags, _ := mailhaul.NormalizeFlags(e.msg.Flags)
 		var bits uint
 		var keywords []byte
 		for _, f := range flags {
@@ -303,7 +347,7 @@ func (x *exchange) readRequests() error {
 			return err
 		}
 		if end {
-			return nil
+			break
 		}
 		i, known := byGUID[r["guid"]]
 		if !known || x.entries[i].requested {
@@ -311,6 +355,12 @@ func (x *exchange) readRequests() error {
 		}
 		x.entries[i].requested = true
 	}
+	for _, e := range x.entries {
+		if e.requested && e.uid < x.box.uidNext {
+			delete(x.place, e.at) // something else has its UID
+		}
+	}
+	return nil
 }
 
 // probe asks for the mailbox's GUID, and gives nothing.

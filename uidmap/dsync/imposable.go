@@ -27,7 +27,7 @@ func (t *Target) Imposable(ctx context.Context, m mailhaul.Mailbox, want mailhau
 			return can, err
 		}
 		var err error
-		if st, err = t.status(ctx, m); err != nil {
+		if st, _, err = t.look(ctx, m); err != nil {
 			return can, err
 		}
 	}

@@ -21,7 +21,7 @@ func (x *exchange) writeMail(to io.Writer, e *entry, out mailhaul.Outgoing, now 
 		e.date = now
 	}
 	r := record{"guid": x.guid(e.msg), "uid": u32(e.uid), "received_date": strconv.FormatInt(max(e.date.Unix(), 0), 10), "stream": ""}
-	if x.want.UIDLs {
+	if x.task.want.UIDLs {
 		if proper(e.msg.UIDL) {
 			r["pop3_uidl"] = string(e.msg.UIDL)
 		}
@@ -106,4 +106,12 @@ func proper(uidl mailhaul.UIDL) bool {
 		}
 	}
 	return true
+}
+
+// copyBuffer returns a buffer for bodies.
+func (x *exchange) copyBuffer() []byte {
+	if x.buf == nil {
+		x.buf = make([]byte, 64<<10)
+	}
+	return x.buf
 }

@@ -80,14 +80,6 @@ func (p *peer) lost(err error) error {
 	return p.fault(mailhaul.Transient, mailhaul.ScopeConnection, hint, p.link.Explain(err))
 }
 
-// brokenBy tells an error of a body's from one of the connection's.
-func (p *peer) brokenBy(err error) error {
-	if _, ok := errors.AsType[*bodyError](err); ok {
-		return err
-	}
-	return p.lost(err)
-}
-
 // while runs f, and interrupts what it reads or writes when ctx ends.
 func (p *peer) while(ctx context.Context, f func() error) error {
 	if err := ctx.Err(); err != nil {

@@ -16,44 +16,19 @@ func above(uid mailhaul.UID) mailhaul.UIDSet {
 	return mailhaul.UIDSet{{First: uid, Last: 1<<32 - 1}}
 }
 
-// reading runs f with the mailbox open for reading.
-func (x *exchange) reading(ctx context.Context, f func(mailhaul.Reader) error) error {
-	r, err := x.t.OpenReader(ctx, x.m)
-	if err != nil {
-		return err
-	}
-	err = f(r)
-	_ = r.Close()
-	if uerr := x.t.unselect(ctx, x.m); err == nil {
-		err = uerr
-	}
-	return err
-}
-
 // strangers reports whether something is in the mailbox that is not ours and
 // was not there at the beginning.
-func (w *writer) strangers(ctx context.Context) (found bool, err error) {
-	x := w.x
-	err = x.reading(ctx, func(r mailhaul.Reader) error {
+func (s *session) strangers(ctx context.Context) (found bool, err error) {
+	x := s.x
+	err = x.t.reading(ctx, x.m, func(r mailhaul.Reader) error {
 		uids, err := r.UIDs(ctx)
 		if err != nil {
 			return err
 		}
 		uids = uids.Intersect(above(x.box.uidNext))
-		if len(uids) == 0 {
+		if len(uids) == 0 || x.wedged { // the server has written nothing yet
+			found = len(uids) > 0
 			return nil
-		}
-		// What the server has written down by now is the beginning of ours, in
-		// whole commits.
-		n := uids.Len()
-		if w.block.ended(n) && !w.block.ended(n-1) {
-			var first mailhaul.UIDSet
-			for _, i := range x.order()[:n] {
-				first.Add(x.entries[i].uid)
-			}
-			if len(uids.Minus(first)) == 0 {
-				return nil
-			}
 		}
 		there, err := x.list(ctx, r, uids)
 		if err != nil {
@@ -129,11 +104,14 @@ func (x *exchange) match(there map[mailhaul.UID]mailhaul.Message) (at []mailhaul
 }
 
 // settle finds out what became of each message, once the server has ended.
-func (w *writer) settle(ctx context.Context, e ending) error {
-	x := w.x
+func (s *session) settle(ctx context.Context, e ending) ([]mailhaul.Outcome, error) {
+	x := s.x
 	out := make([]mailhaul.Outcome, len(x.entries))
+	if len(out) == 0 {
+		return out, nil
+	}
 	var at []mailhaul.UID
-	err := x.reading(ctx, func(r mailhaul.Reader) error {
+	err := x.t.reading(ctx, x.m, func(r mailhaul.Reader) error {
 		if got := r.Status().UIDValidity; got != x.given {
 			err := x.fault(mailhaul.Conflict, errors.New("the mailbox has another UIDVALIDITY than it was given"))
 			err.Scope = mailhaul.ScopeMailbox
@@ -143,7 +121,7 @@ func (w *writer) settle(ctx context.Context, e ending) error {
 		if err != nil {
 			return err
 		}
-		uids = uids.Intersect(above(x.box.uidNext))
+		uids = uids.Intersect(above(min(x.box.uidNext, x.entries[0].uid)))
 		if e.whole && !e.changed {
 			// The server has done as it was told; where a UID is missing its
 			// user has deleted the message since.
@@ -162,37 +140,21 @@ func (w *writer) settle(ctx context.Context, e ending) error {
 		return err
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	for i, entry := range x.entries {
+	for i := range x.entries {
 		switch {
-		case !entry.sent:
 		case at[i] != 0:
 			out[i] = mailhaul.Outcome{Delivery: mailhaul.Stored, UID: at[i]}
 		case e.whole:
 			out[i] = mailhaul.Outcome{Delivery: mailhaul.Stored}
 		default:
-			err := x.fault(mailhaul.Transient, errors.New("the message was not found in the mailbox after an exchange that was broken off"))
-			out[i] = mailhaul.Outcome{Err: err}
+			out[i] = mailhaul.Outcome{Err: x.fault(mailhaul.Transient, errors.New("the message was not found in the mailbox after an exchange that was broken off"))}
 		}
 	}
-	w.conclude(out, nil)
-	return nil
+	return out, nil
 }
 
-// raise raises UIDNEXT and HIGHESTMODSEQ after an exchange that could not end
-// as it should, which nothing depends on.
-func (x *exchange) raise(ctx context.Context) error {
-	want := x.want
-	want.Messages = nil
-	y, err := x.t.begin(ctx, x.m, want)
-	if err != nil {
-		return err
-	}
-	w := newWriter(y)
-	defer w.Close()
-	var e ending
-	err = y.p.while(ctx, func() error { return w.end(&e) })
-	w.conclude(nil, err)
-	return err
+func (x *exchange) fault(kind mailhaul.Kind, err error) *mailhaul.Error {
+	return x.t.fault(x.m.Name, kind, mailhaul.ScopeConnection, err)
 }

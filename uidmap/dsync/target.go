@@ -135,13 +135,27 @@ func (t *Target) unselect(ctx context.Context, m mailhaul.Mailbox) error {
 	return nil
 }
 
-// status returns the mailbox's state, as the decorated Target sees it.
-func (t *Target) status(ctx context.Context, m mailhaul.Mailbox) (mailhaul.Status, error) {
+// look returns the mailbox's state and its UIDs, as the decorated Target sees
+// them.
+func (t *Target) look(ctx context.Context, m mailhaul.Mailbox) (st mailhaul.Status, uids mailhaul.UIDSet, err error) {
+	err = t.reading(ctx, m, func(r mailhaul.Reader) error {
+		st = r.Status()
+		uids, err = r.UIDs(ctx)
+		return err
+	})
+	return st, uids, err
+}
+
+// reading runs f with the mailbox open for reading.
+func (t *Target) reading(ctx context.Context, m mailhaul.Mailbox, f func(mailhaul.Reader) error) error {
 	r, err := t.OpenReader(ctx, m)
 	if err != nil {
-		return mailhaul.Status{}, err
+		return err
 	}
-	st := r.Status()
+	err = f(r)
 	_ = r.Close()
-	return st, t.unselect(ctx, m)
+	if uerr := t.unselect(ctx, m); err == nil {
+		err = uerr
+	}
+	return err
 }

@@ -4,38 +4,34 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/mailhaul/mailhaul"
 )
 
-// writer is an exchange that bodies are put into.
+// closeGrace is how long Close waits for the server to write down what it has.
+const closeGrace = 5 * time.Second
+
+// writer imposes an identity in one exchange after the other.
 type writer struct {
-	x *exchange
+	t      *Target
+	m      mailhaul.Mailbox
+	want   mailhaul.Identity
+	whole  bool // in one exchange
+	status mailhaul.Status
 
 	// Of the goroutine that calls:
-	next   int // the entry that may be appended next
-	block  block
-	ending chan ending
-	closed bool
-
-	stopping atomic.Bool // we have given up ourselves
+	s        *session // nil between two
+	next     int      // the message of want that may be appended next
+	homeless *spool   // messages that cannot have their UIDs, which come last
+	closed   bool
 
 	mu       sync.Mutex // protects the fields below
 	reason   error      // why nothing more can be done
 	outcomes []mailhaul.Outcome
+	sent     []bool        // that something of the message was sent
 	decided  chan struct{} // closed when the outcomes are
-}
-
-// ending is how the server ended the exchange.
-type ending struct {
-	changed bool // it has given other UIDs than it was told
-	whole   bool // it says that all is written
-	err     error
 }
 
 // OpenImposing implements [mailhaul.Imposer]. The mailbox is made where it does
@@ -53,19 +49,29 @@ func (t *Target) OpenImposing(ctx context.Context, m mailhaul.Mailbox, want mail
 	if err := t.unselect(ctx, m); err != nil {
 		return nil, err
 	}
-	x, err := t.begin(ctx, m, want)
-	if err != nil {
+	w := &writer{
+		t: t, m: m, want: want, decided: make(chan struct{}),
+		outcomes: make([]mailhaul.Outcome, len(want.Messages)), sent: make([]bool, len(want.Messages)),
+	}
+	if want.UIDLs {
+		// Of an sdbox only those UIDLs are ever served that come in the first
+		// session.
+		store, err := t.knownStore(ctx)
+		if err != nil {
+			return nil, t.named(m.Name, err)
+		}
+		w.whole = store != storeMaildir && store != storeMdbox
+	}
+	if err := w.begin(ctx, task{want: want, whole: w.whole}); err != nil {
 		return nil, err
 	}
-	return newWriter(x), nil
-}
-
-func newWriter(x *exchange) *writer {
-	w := &writer{x: x, ending: make(chan ending, 1), decided: make(chan struct{})}
-	w.outcomes = make([]mailhaul.Outcome, len(x.entries))
-	x.p.link.patience = -1 // the source may take its time
-	go w.listen()
-	return w
+	b := w.s.x.box
+	w.status = mailhaul.Status{
+		Messages: b.messages, UIDNext: b.uidNext, UIDValidity: w.s.x.given, HighestModSeq: b.modSeq,
+		Flags:      []mailhaul.Flag{mailhaul.FlagAnswered, mailhaul.FlagFlagged, mailhaul.FlagDeleted, mailhaul.FlagSeen, mailhaul.FlagDraft},
+		AnyKeyword: true,
+	}
+	return w, nil
 }
 
 // check refuses what the peer would die of.
@@ -80,126 +86,124 @@ func (t *Target) check(m mailhaul.Mailbox, want mailhaul.Identity) error {
 	return nil
 }
 
-// listen waits for the server's last words, which come early where something
-// goes wrong; writing ends then, too.
-func (w *writer) listen() {
-	var e ending
-	p := w.x.p
-	state, err := p.one(itemState)
-	if err == nil {
-		e.changed = state.flag("changes_during_sync")
-		var last record
-		if last, err = p.one(itemFinish); err == nil {
-			err = p.finished(last)
-		}
-	}
-	e.err, e.whole = err, err == nil
+// begin opens the next exchange.
+func (w *writer) begin(ctx context.Context, k task) error {
+	x, err := w.t.begin(ctx, w.m, k)
 	if err != nil {
-		w.fail(err)
-		if !w.stopping.Load() {
-			p.link.Interrupt() // whoever writes
+		return err
+	}
+	w.s = newSession(x)
+	return nil
+}
+
+// finishSession ends the exchange that is open, and takes its outcomes.
+func (w *writer) finishSession(ctx context.Context) error {
+	outcomes, err := w.s.finish(ctx)
+	if err != nil {
+		return err
+	}
+	w.mu.Lock()
+	for i, e := range w.s.x.entries {
+		if e.sent {
+			w.outcomes[e.at] = outcomes[i]
 		}
 	}
-	w.ending <- e
-}
-
-// fail notes the first reason why nothing more can be done, and returns it.
-func (w *writer) fail(err error) error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.reason == nil {
-		w.reason = err
-	}
-	return w.reason
-}
-
-func (w *writer) stopped() error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.reason
+	w.mu.Unlock()
+	w.s.close(0)
+	w.s = nil
+	return nil
 }
 
 // Status implements [mailhaul.Writer].
-func (w *writer) Status() mailhaul.Status {
-	b := w.x.box
-	return mailhaul.Status{
-		Messages: b.messages, UIDNext: b.uidNext, UIDValidity: w.x.given, HighestModSeq: b.modSeq,
-		Flags:      []mailhaul.Flag{mailhaul.FlagAnswered, mailhaul.FlagFlagged, mailhaul.FlagDeleted, mailhaul.FlagSeen, mailhaul.FlagDraft},
-		AnyKeyword: true,
+func (w *writer) Status() mailhaul.Status { return w.status }
+
+func (w *writer) fault(kind mailhaul.Kind, err error) *mailhaul.Error {
+	return w.t.fault(w.m.Name, kind, mailhaul.ScopeConnection, err)
+}
+
+func (w *writer) stopped() error {
+	if w.closed {
+		return w.fault(mailhaul.Permanent, mailhaul.ErrClosed)
 	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.reason
 }
 
 // Append implements [mailhaul.Writer].
 func (w *writer) Append(ctx context.Context, batch []mailhaul.Outgoing) (mailhaul.Receipt, error) {
-	r := &receipt{w: w, entries: make([]int, len(batch)), errs: make([]error, len(batch))}
-	for i := range batch {
-		r.entries[i] = -1
-		r.errs[i] = w.stopped()
-	}
-	if w.closed {
-		release(batch)
-		return r, w.refuse(r, 0, w.x.fault(mailhaul.Permanent, mailhaul.ErrClosed))
+	r := &receipt{w: w, at: make([]int, len(batch)), errs: make([]error, len(batch))}
+	for i := range r.at {
+		r.at[i] = -1
 	}
 	for i := range batch {
 		err := w.append(ctx, r, i, batch[i])
 		batch[i].Body.Release()
 		if err != nil {
-			release(batch[i+1:])
-			return r, w.refuse(r, i+1, err)
+			r.errs[i] = err
+			for j := i + 1; j < len(batch); j++ {
+				batch[j].Body.Release()
+				r.errs[j] = err
+			}
+			return r, err
 		}
 	}
-	if err := w.x.p.while(ctx, w.x.p.flush); err != nil {
-		return r, w.die(err)
+	if w.s != nil {
+		if err := w.s.x.p.while(ctx, w.s.x.p.flush); err != nil {
+			return r, w.die(err)
+		}
 	}
 	return r, nil
-}
-
-func release(batch []mailhaul.Outgoing) {
-	for _, out := range batch {
-		out.Body.Release()
-	}
-}
-
-// refuse gives the messages from i on, which were not sent, the error that they
-// were not sent for.
-func (w *writer) refuse(r *receipt, i int, err error) error {
-	for ; i < len(r.errs); i++ {
-		r.errs[i] = err
-	}
-	return err
 }
 
 // append sends one message. An error means that the writer is dead.
 func (w *writer) append(ctx context.Context, r *receipt, i int, out mailhaul.Outgoing) error {
 	if err := w.stopped(); err != nil {
-		r.errs[i] = err
 		return err
 	}
-	x := w.x
 	at := w.find(out)
 	if at < 0 {
 		// It was not offered, so that it cannot be sent any more.
-		e := x.fault(mailhaul.Conflict, errors.New("the message is not among those that the mailbox was opened for, or came out of order"))
+		e := w.fault(mailhaul.Conflict, errors.New("the message is not among those that the mailbox was opened for, or came out of order"))
 		e.Scope, e.UID = mailhaul.ScopeMessage, out.UID
 		r.errs[i] = e
 		return nil
 	}
 	w.next = at + 1
-	r.entries[i] = at
-	if !x.entries[at].requested {
-		x.entries[at].sent = true // it is there already, and is found
+	for w.s == nil || at >= w.s.x.to {
+		from := at
+		if w.s != nil {
+			from = w.s.x.to
+			if err := w.finishSession(ctx); err != nil {
+				return w.die(err)
+			}
+		}
+		if err := w.begin(ctx, task{want: w.want, from: max(from, at), whole: w.whole}); err != nil {
+			return w.die(err)
+		}
+	}
+	r.at[i] = at
+	place, offered := w.s.x.place[at]
+	if !offered {
+		if err := w.keep(at, out); err != nil {
+			r.at[i] = -1
+			return w.die(err)
+		}
 		return nil
 	}
-	if err := x.p.while(ctx, func() error { return w.put(at, out) }); err != nil {
+	if err := w.s.x.p.while(ctx, func() error { return w.s.put(place, out) }); err != nil {
 		return w.die(err)
 	}
+	w.mu.Lock()
+	w.sent[at] = true
+	w.mu.Unlock()
 	return nil
 }
 
-// find returns the entry of a message, or -1.
+// find returns the place of a message among those that are wanted, or -1.
 func (w *writer) find(out mailhaul.Outgoing) int {
-	for at := w.next; at < len(w.x.entries); at++ {
-		m := w.x.entries[at].msg
+	for at := w.next; at < len(w.want.Messages); at++ {
+		m := w.want.Messages[at]
 		if m.UID == out.UID && (out.UIDL == "" || m.UIDL == out.UIDL) {
 			return at
 		}
@@ -210,52 +214,72 @@ func (w *writer) find(out mailhaul.Outgoing) int {
 	return -1
 }
 
-// leftOut reports whether the server waits for something that does not come.
-// It must not be told so by the way that the protocol has for it, a message
-// without a body: an sdbox forgets another message with it, one that it has
-// saved (sdbox_save_cancel of one that was not begun).
-func (w *writer) leftOut() bool {
-	return slices.ContainsFunc(w.x.entries, func(e entry) bool { return e.requested && !e.sent })
-}
-
-// die ends the exchange in the middle: what is complete stays, what is not is
-// thrown away by the server.
-func (w *writer) die(err error) error {
-	if b, ok := errors.AsType[*bodyError](err); ok {
-		if own, ok := errors.AsType[*mailhaul.Error](b.err); ok {
-			err = own
-		} else {
-			err = w.x.fault(mailhaul.Transient, err)
-		}
-	} else if e := w.stopped(); e != nil {
-		err = e // the server's own words
-	} else if !errors.Is(err, errStuck) && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
-		// The server may have said why.
-		select {
-		case e := <-w.ending:
-			w.ending <- e
-			if e.err != nil {
-				err = e.err
-			}
-		case <-time.After(time.Second):
+// keep puts a message aside that cannot have its UID. It gets one above all
+// others, so that it must not be stored before them.
+func (w *writer) keep(at int, out mailhaul.Outgoing) error {
+	if w.homeless == nil {
+		var err error
+		if w.homeless, err = newSpool(); err != nil {
+			return w.fault(mailhaul.Permanent, err)
 		}
 	}
-	err = w.fail(err)
-	w.x.p.link.Interrupt()
-	w.conclude(nil, err)
+	return w.homeless.add(at, out)
+}
+
+// die ends everything in the middle: what is complete stays, what is not is
+// thrown away by the server.
+func (w *writer) die(err error) error {
+	switch b, ok := errors.AsType[*bodyError](err); {
+	case ok:
+		if own, is := errors.AsType[*mailhaul.Error](b.err); is {
+			err = own
+		} else {
+			err = w.fault(mailhaul.Transient, err)
+		}
+	case w.s != nil:
+		err = w.s.explain(err)
+	}
+	if w.s != nil {
+		w.s.fail(err)
+		w.s.x.p.link.Interrupt()
+	}
+	w.conclude(err)
 	return err
+}
+
+// conclude decides all outcomes, once. With an error those that are not known
+// are in doubt, or not stored where nothing of them was sent.
+func (w *writer) conclude(err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	select {
+	case <-w.decided:
+		return
+	default:
+	}
+	w.reason = err
+	for i := range w.outcomes {
+		o := &w.outcomes[i]
+		if o.Delivery == mailhaul.DeliveryUnknown && o.Err == nil {
+			o.Err = err
+			if !w.sent[i] {
+				o.Delivery = mailhaul.NotStored
+			}
+		}
+		_, o.Dropped = mailhaul.NormalizeFlags(w.want.Messages[i].Flags)
+	}
+	close(w.decided)
 }
 
 // Store implements [mailhaul.Writer]: the decorated Target does it.
 func (w *writer) Store(ctx context.Context, changes []mailhaul.FlagChange) error {
 	if w.closed {
-		return w.x.fault(mailhaul.Permanent, mailhaul.ErrClosed)
+		return w.fault(mailhaul.Permanent, mailhaul.ErrClosed)
 	}
 	if len(changes) == 0 {
 		return nil
 	}
-	t := w.x.t
-	inner, err := t.OpenWriter(ctx, w.x.m)
+	inner, err := w.t.OpenWriter(ctx, w.m)
 	if err != nil {
 		return err
 	}
@@ -265,7 +289,7 @@ func (w *writer) Store(ctx context.Context, changes []mailhaul.FlagChange) error
 	if cerr := inner.Close(); err == nil {
 		err = cerr
 	}
-	if uerr := t.unselect(ctx, w.x.m); err == nil {
+	if uerr := w.t.unselect(ctx, w.m); err == nil {
 		err = uerr
 	}
 	return err
@@ -273,11 +297,7 @@ func (w *writer) Store(ctx context.Context, changes []mailhaul.FlagChange) error
 
 // Finish implements [mailhaul.Writer].
 func (w *writer) Finish(ctx context.Context) error {
-	if w.closed {
-		return w.x.fault(mailhaul.Permanent, mailhaul.ErrClosed)
-	}
 	if err := w.stopped(); err != nil {
-		w.conclude(nil, err)
 		return err
 	}
 	select {
@@ -285,125 +305,52 @@ func (w *writer) Finish(ctx context.Context) error {
 		return nil
 	default:
 	}
-	x := w.x
-	if err := x.p.while(ctx, w.letGo); err != nil {
-		return w.die(err)
-	}
-	// Dovecot gives a message that others have delivered meanwhile another UID
-	// in the end, where it lies among ours. It is not told of the end then.
-	strangers, err := w.strangers(ctx)
-	if err != nil {
-		return w.die(err)
-	}
-	short := strangers || w.leftOut()
-	var e ending
-	err = x.p.while(ctx, func() error {
-		if short {
-			x.t.cfg.Logger.Info("exchange is broken off", "server", x.t.where, "mailbox", x.m.Name, "delivered_meanwhile", strangers, "left_out", !strangers)
-			return w.stopShort(&e)
+	if w.s != nil {
+		if err := w.finishSession(ctx); err != nil {
+			return w.die(err)
 		}
-		return w.end(&e)
-	})
-	if err != nil {
+	}
+	if w.homeless != nil {
+		if err := w.settleHomeless(ctx); err != nil {
+			return w.die(err)
+		}
+	}
+	if err := w.raise(ctx); err != nil {
 		return w.die(err)
 	}
-	x.p.close()
-	if err := w.settle(ctx, e); err != nil {
-		w.conclude(nil, w.fail(err))
-		return err
-	}
-	if short {
-		return x.raise(ctx)
-	}
+	w.conclude(nil)
 	return nil
 }
 
-// end ends the exchange as it should.
-func (w *writer) end(e *ending) error {
-	x := w.x
-	x.p.end() // of messages
-	x.p.send(itemState, record{
-		"mailbox_guid": x.box.guid, "last_uidvalidity": u32(x.given),
-		"last_common_uid": "0", "last_common_modseq": "0", "last_common_pvt_modseq": "0",
-	})
-	x.p.end() // of mailboxes
-	if err := x.p.flush(); err != nil {
+// settleHomeless sends what was put aside.
+func (w *writer) settleHomeless(ctx context.Context) error {
+	if err := w.begin(ctx, task{want: w.want, homeless: w.homeless.places()}); err != nil {
 		return err
 	}
-	return w.await(e)
+	for at, out := range w.homeless.all(w.want) {
+		if err := w.s.x.p.while(ctx, func() error { return w.s.put(w.s.x.place[at], out) }); err != nil {
+			return err
+		}
+		w.mu.Lock()
+		w.sent[at] = true
+		w.mu.Unlock()
+	}
+	return w.finishSession(ctx)
 }
 
-// patience is how long the server may take to write down what it has.
-func (w *writer) patience() time.Duration {
-	return w.x.t.cfg.ProgressTimeout + time.Duration(len(w.x.entries))*50*time.Millisecond
-}
-
-// await waits for the server's last words.
-func (w *writer) await(e *ending) error {
-	timer := time.NewTimer(w.patience())
-	defer timer.Stop()
-	select {
-	case *e = <-w.ending:
-		w.ending <- *e
-		return e.err
-	case <-timer.C:
-		return w.x.p.fault(mailhaul.Transient, mailhaul.ScopeConnection, "connect again", fmt.Errorf("%w for %v", errSilent, w.patience()))
-	}
-}
-
-// stopShort gives up in words that the server understands, and waits until it
-// has ended: all that it has got is written down then.
-func (w *writer) stopShort(e *ending) error {
-	x := w.x
-	w.stopping.Store(true)
-	x.p.out.WriteString(string(itemDone) + "\n")
-	if err := x.p.flush(); err != nil {
-		return err
-	}
-	if err := x.p.link.CloseWrite(); err != nil {
-		return x.p.lost(err)
-	}
-	err := w.await(e)
-	if errors.Is(err, errGaveUp) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return x.drain()
-	}
-	return err
-}
-
-// drain reads until the server has closed the connection.
-func (x *exchange) drain() error {
-	x.p.link.patience = 0
-	n, err := io.Copy(io.Discard, io.LimitReader(x.p.in, maxRest))
-	if err == nil && n >= maxRest {
-		err = errors.New("it does not stop")
-	}
+// raise raises UIDNEXT and HIGHESTMODSEQ, where they are lower than wanted.
+func (w *writer) raise(ctx context.Context) error {
+	st, _, err := w.t.look(ctx, w.m)
 	if err != nil {
-		return x.p.lost(err)
+		return err
 	}
-	return nil
-}
-
-// conclude decides all outcomes, once. Without any, what was sent is in doubt.
-func (w *writer) conclude(outcomes []mailhaul.Outcome, err error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	select {
-	case <-w.decided:
-		return
-	default:
+	if st.UIDNext >= w.want.UIDNext && st.HighestModSeq >= w.want.HighestModSeq {
+		return nil
 	}
-	for i := range w.outcomes {
-		if outcomes != nil {
-			w.outcomes[i] = outcomes[i]
-		} else {
-			w.outcomes[i] = mailhaul.Outcome{Err: err}
-		}
-		if !w.x.entries[i].sent { // not whole, so that the server has thrown it away
-			w.outcomes[i].Delivery = mailhaul.NotStored
-		}
-		w.outcomes[i].Dropped = w.x.entries[i].dropped
+	if err := w.begin(ctx, task{want: w.want, raise: true}); err != nil {
+		return err
 	}
-	close(w.decided)
+	return w.finishSession(ctx)
 }
 
 // Close implements [mailhaul.Writer].
@@ -412,41 +359,31 @@ func (w *writer) Close() error {
 		return nil
 	}
 	w.closed = true
-	select {
-	case <-w.decided:
-	default:
-		// The server writes down what it has, for which it is given time.
-		w.fail(w.x.fault(mailhaul.Transient, mailhaul.ErrClosed))
-		ctx, cancel := context.WithTimeout(context.Background(), closeGrace)
-		var e ending
-		_ = w.x.p.while(ctx, func() error { return w.stopShort(&e) })
-		cancel()
-		w.conclude(nil, w.stopped())
+	if w.s != nil {
+		grace := closeGrace
+		if w.s.stopped() != nil {
+			grace = 0
+		}
+		w.s.close(grace)
 	}
-	w.x.p.link.Interrupt() // whoever reads
-	w.x.p.close()
-	<-w.ending
+	w.conclude(w.fault(mailhaul.Transient, mailhaul.ErrClosed))
+	if w.homeless != nil {
+		w.homeless.close()
+	}
 	return nil
-}
-
-// closeGrace is how long Close waits for the server to write down what it has.
-const closeGrace = 5 * time.Second
-
-func (x *exchange) fault(kind mailhaul.Kind, err error) *mailhaul.Error {
-	return x.t.fault(x.m.Name, kind, mailhaul.ScopeConnection, err)
 }
 
 // receipt is the answer to one Append.
 type receipt struct {
-	w       *writer
-	entries []int   // of each message; -1 where it was not sent
-	errs    []error // why not
+	w    *writer
+	at   []int   // of each message; -1 where it was not sent
+	errs []error // why not
 }
 
 // Wait implements [mailhaul.Receipt]. It returns when the writer is finished,
 // dead or closed.
 func (r *receipt) Wait(ctx context.Context) ([]mailhaul.Outcome, error) {
-	out := make([]mailhaul.Outcome, len(r.entries))
+	out := make([]mailhaul.Outcome, len(r.at))
 	var waited error
 	select {
 	case <-r.w.decided:
@@ -454,11 +391,11 @@ func (r *receipt) Wait(ctx context.Context) ([]mailhaul.Outcome, error) {
 		select {
 		case <-r.w.decided:
 		case <-ctx.Done():
-			waited = r.w.x.fault(mailhaul.Transient, ctx.Err())
+			waited = r.w.fault(mailhaul.Transient, ctx.Err())
 		}
 	}
 	var failure error
-	for i, at := range r.entries {
+	for i, at := range r.at {
 		switch {
 		case at < 0:
 			out[i] = mailhaul.Outcome{Delivery: mailhaul.NotStored, Err: r.errs[i]}
@@ -474,12 +411,4 @@ func (r *receipt) Wait(ctx context.Context) ([]mailhaul.Outcome, error) {
 		}
 	}
 	return out, failure
-}
-
-// copyBuffer returns a buffer for bodies.
-func (x *exchange) copyBuffer() []byte {
-	if x.buf == nil {
-		x.buf = make([]byte, 64<<10)
-	}
-	return x.buf
 }
