@@ -74,6 +74,11 @@ func (r *Result) add(p *Result, whole bool) {
 				sum.IdentityDetail = append(sum.IdentityDetail, now)
 			}
 		}
+		for _, d := range r.IdentityDetail {
+			if !slices.ContainsFunc(sum.IdentityDetail, func(now MailboxIdentity) bool { return now.Source == d.Source }) {
+				sum.IdentityDetail = append(sum.IdentityDetail, d)
+			}
+		}
 		for _, f := range r.Failed {
 			if !looked[f.Mailbox] {
 				sum.Failed = append(sum.Failed, f)

@@ -72,8 +72,10 @@ type ReportFolder struct {
 	Source string `json:"source,omitempty"`
 	Target string `json:"target,omitempty"`
 
-	// Identity is the level of identity that holds (mailhaul.Level).
-	Identity string `json:"identity,omitempty"`
+	// Identity is the level of identity that holds (mailhaul.Level), and
+	// IdentityReason why it is no higher, where that is known.
+	Identity       string `json:"identity,omitempty"`
+	IdentityReason string `json:"identity_reason,omitempty"`
 
 	// Both sides as they were read, all zero where they were not.
 	SourceSide MailboxDigest `json:"source_side"`
@@ -151,6 +153,11 @@ func newReport(res *Result) *Report {
 			Messages: m.Messages, Copied: m.Copied, Adopted: m.Adopted, Skipped: m.Skipped, FlagsUpdated: m.FlagsUpdated,
 			FlagsDropped: m.FlagsDropped, Deleted: m.Deleted, Bytes: m.Bytes, RemovedByUser: m.RemovedOnTarget,
 		})
+	}
+	for _, d := range res.IdentityDetail {
+		if i := r.folder(d.Source); i >= 0 {
+			r.Folders[i].IdentityReason = d.Reason
+		}
 	}
 	for _, f := range res.Failed {
 		if i := r.folder(f.Mailbox); i >= 0 {

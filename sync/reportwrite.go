@@ -77,7 +77,7 @@ func (r *Report) WriteText(w io.Writer) error {
 		} else {
 			fmt.Fprintf(&b, "    source    %12s messages, not read\n", grouped(f.Messages))
 		}
-		fmt.Fprintf(&b, "    identity  %s\n", plainText(f.Identity))
+		fmt.Fprintf(&b, "    identity  %s\n", plainText(strings.TrimRight(f.Identity+" "+f.IdentityReason, " ")))
 		for _, x := range f.remarks() {
 			fmt.Fprintf(&b, "    %s\n", x)
 		}
