@@ -7,9 +7,11 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/mailhaul/mailhaul"
 )
@@ -27,6 +29,9 @@ type options struct {
 	popExpire0       bool
 	dryRun           bool
 	verify           bool
+	follow           time.Duration // 0: one pass
+	untilQuiet       time.Duration
+	report           string
 	json             bool
 	verbose          bool
 
@@ -72,6 +77,9 @@ func parse(args []string, env func(string) string) (*options, error) {
 	fs.BoolVar(&opt.popExpire0, "pop3-allow-expire-0", false, "")
 	fs.BoolVar(&opt.dryRun, "dry-run", false, "")
 	fs.BoolVar(&opt.verify, "verify", false, "")
+	fs.DurationVar(&opt.follow, "follow", 0, "")
+	fs.DurationVar(&opt.untilQuiet, "until-quiet", 0, "")
+	fs.StringVar(&opt.report, "report", "", "")
 	fs.BoolVar(&opt.json, "json", false, "")
 	fs.BoolVar(&opt.verbose, "v", false, "")
 	if err := fs.Parse(args); err != nil {
@@ -91,6 +99,16 @@ func parse(args []string, env func(string) string) (*options, error) {
 		return nil, errors.New("-connections is a number from 1 to 100")
 	case opt.dryRun && opt.verify:
 		return nil, errors.New("-dry-run and -verify are two different things; choose one")
+	case given["follow"] && opt.follow <= 0 || given["until-quiet"] && opt.untilQuiet <= 0:
+		return nil, errors.New("-follow and -until-quiet take a time such as 48h or 90m")
+	case opt.untilQuiet > 0 && opt.follow == 0:
+		return nil, errors.New("-until-quiet ends -follow, which is missing: for how long at most?")
+	case (opt.follow > 0 || given["report"]) && (opt.dryRun || opt.verify):
+		return nil, errors.New("-follow and -report go with moving mail, not with -dry-run or -verify")
+	case given["report"] && reportFormats[strings.ToLower(filepath.Ext(opt.report))] == nil:
+		return nil, errReportName
+	case (opt.follow > 0 || given["report"]) && !given["from"]:
+		return nil, errors.New("-follow and -report need -from and -to: which accounts are they about?")
 	case opt.verify && !given["from"]:
 		return nil, errors.New("-verify needs -from and -to: which accounts are to be compared?")
 	case opt.state == "":

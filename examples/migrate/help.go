@@ -88,6 +88,15 @@ Run:
                                        connections, and this machine has no limits.
                                        (A POP3 source is read over one connection,
                                        as fast as the target takes the mail.)
+  -follow DURATION                     go on for so long at most, such as 48h: carry
+                                       over what comes to the source, and what
+                                       changes there, within seconds where its server
+                                       tells of it and within a minute else (over
+                                       POP3: 5 minutes); then make a last pass
+  -until-quiet DURATION                end -follow as soon as nothing has changed for
+                                       so long
+  -report FILE.html|.json|.txt         keep a report that can be sent to the user;
+                                       examples/cutover makes one that is proved
   -dry-run                             print what would be done, and do nothing
   -verify                              move nothing: read all mail on both sides and
                                        say what differs, octet by octet

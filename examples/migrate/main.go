@@ -25,6 +25,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"golang.org/x/term"
 
@@ -125,8 +126,14 @@ func migrate(ctx context.Context, sys system, opt *options, store checkpoint.Sto
 		plan, err := dryRun(ctx, sys, opt, store)
 		return reportPlan(sys, opt, plan, err)
 	}
+	file, err := newReportFile(opt.report)
+	if err != nil {
+		return misused(sys, err)
+	}
+	started := time.Now()
 	res, err := pass(ctx, sys, opt, store)
-	return report(sys, opt, res, err)
+	status := report(sys, opt, res, err)
+	return unwritten(sys, status, file.finish(mailsync.NewReport(res, err, started)))
 }
 
 // pass moves what there is to move. The first signal drains, the second stops.
@@ -155,6 +162,9 @@ func pass(ctx context.Context, sys system, opt *options, store checkpoint.Store)
 		syncer.Drain()
 	})
 	defer stop()
+	if opt.follow > 0 {
+		return follow(ctx, opt, syncer, show.say)
+	}
 	return syncer.Run(ctx)
 }
 
