@@ -162,12 +162,41 @@ func (p *prover) prove(ctx context.Context, only *mailhaul.UIDSet) (*evidence, e
 	if err := p.readBoth(ctx, e, only, &uidls); err != nil {
 		return nil, err
 	}
+	if err := p.askHighestModSeq(ctx, e); err != nil {
+		return nil, err
+	}
 	if p.pop != nil && p.to.IsInbox() && tellsUIDLs(p.source, p.from) {
 		if err := p.readUIDLs(ctx, e, uidls); err != nil {
 			return nil, err
 		}
 	}
 	return e, nil
+}
+
+// statusTeller is a Target that can ask for the state of a mailbox without
+// opening it.
+type statusTeller interface {
+	MailboxStatus(ctx context.Context, m mailhaul.Mailbox) (mailhaul.Status, error)
+}
+
+// askHighestModSeq asks for it where opening the mailbox did not tell it:
+// Dovecot opens a mailbox that another session has just made without
+// HIGHESTMODSEQ, and without saying that it has none.
+func (p *prover) askHighestModSeq(ctx context.Context, e *evidence) error {
+	teller, ok := mailhaul.As[statusTeller](p.target)
+	if !ok || e.source.HighestModSeq == 0 || e.target.HighestModSeq != 0 {
+		return nil
+	}
+	st, err := teller.MailboxStatus(ctx, p.to)
+	switch {
+	case errors.Is(err, mailhaul.ErrUnsupported):
+		return nil
+	case err != nil:
+		return err
+	case st.UIDValidity == e.target.UIDValidity:
+		e.target.HighestModSeq = st.HighestModSeq
+	}
+	return nil
 }
 
 // readBoth compares what both servers say of the messages.
