@@ -7,6 +7,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -68,6 +70,9 @@ type Client struct {
 	path string
 	args []string
 	has  holding
+
+	saved string  // a folder
+	had   holding // then
 }
 
 // Effect is what a run did.
@@ -208,6 +213,56 @@ func (c *Client) Run() Effect {
 	e.Came, e.Went, e.Changed, e.Folders = has.since(c.has)
 	c.has = has
 	return e
+}
+
+// Save keeps the program's configuration, memory and mail as they are now.
+// Restore brings back what was saved last: the program then knows nothing of
+// what it did since.
+func (c *Client) Save() {
+	c.t.Helper()
+	c.saved, c.had = testserver.Dir(c.t), maps.Clone(c.has)
+	if err := copyTree(c.saved, c.s.dir); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// Restore undoes all runs since Save.
+func (c *Client) Restore() {
+	c.t.Helper()
+	entries, err := os.ReadDir(c.s.dir)
+	for _, e := range entries {
+		err = errors.Join(err, os.RemoveAll(filepath.Join(c.s.dir, e.Name())))
+	}
+	if err = errors.Join(err, copyTree(c.s.dir, c.saved)); err != nil {
+		c.t.Fatal(err)
+	}
+	c.has = maps.Clone(c.had)
+}
+
+// copyTree copies what is below a folder, with its modes: programs refuse
+// configurations that others can read.
+func copyTree(to, from string) error {
+	return filepath.WalkDir(from, func(name string, d fs.DirEntry, err error) error {
+		if err != nil || name == from {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		there := filepath.Join(to, name[len(from):])
+		if d.IsDir() {
+			return os.Mkdir(there, info.Mode().Perm())
+		}
+		text, err := os.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(there, text, info.Mode().Perm()); err != nil {
+			return err
+		}
+		return os.Chtimes(there, info.ModTime(), info.ModTime())
+	})
 }
 
 // complains reports whether a line tells of trouble.
