@@ -19,7 +19,7 @@ const module = "github.com/mailhaul/mailhaul"
 
 // forTests are the folders of internal that are for tests, benchmarks and the
 // demonstration only. In the rules they are called internal/tests.
-var forTests = []string{"bench", "corpus", "delayproxy", "faults", "imapserver", "importcheck", "mailclient", "memmail", "mempipe", "oracle", "pop3server", "testserver"}
+var forTests = []string{"bench", "corpus", "delayproxy", "faults", "identitylab", "imapserver", "importcheck", "mailclient", "memmail", "mempipe", "oracle", "pop3server", "testserver"}
 
 // rules says what the packages of a folder may import of this module: "x" is
 // package x, "x/" is what lies below it, "." is the root. The folder itself,
