@@ -19,8 +19,10 @@ import (
 // same PID namespace or above the server's:
 //
 //   - A session of Dovecot that has a mailbox selected, over IMAP or POP3,
-//     keeps dovecot.index.log and dovecot-uidlist open (and for up to ten
-//     seconds after it let go of it); one that idles watches them by inotify.
+//     keeps dovecot.index.log and dovecot-uidlist open; one that idles watches
+//     them by inotify. It lets go of them some ten seconds after it was done
+//     with the mailbox, and looks into every mailbox that is new to it, so that
+//     a mailbox may be refused for a while although nobody reads it.
 //   - A session of Courier is a process called imapd or courierpop3d that has
 //     the tree as its working directory; it cannot be seen which mailbox it has
 //     selected, so all count.
