@@ -5,11 +5,13 @@ package sync
 import "slices"
 
 // Changed reports whether the pass found anything to do on either side: mail
-// to be moved or recognised, a flag to be carried over, a message that one of
-// the users had removed. Two accounts are in step when a pass over everything
-// is complete and has changed nothing. What could not be moved does not count.
+// to be moved or recognised, a flag to be carried over, a copy to be removed.
+// Two accounts are in step when a pass over everything is complete and has
+// changed nothing. What could not be moved does not count, and neither does what
+// the target's user removed, which is only noted: a target in use would never
+// come to rest.
 func (r *Result) Changed() bool {
-	return r.Copied+r.Adopted+r.Vanished+r.RemovedOnTarget+r.FlagsUpdated+r.Deleted > 0
+	return r.Copied+r.Adopted+r.Vanished+r.FlagsUpdated+r.Deleted > 0
 }
 
 // add takes a further pass into the sum of several. What was done adds up; what

@@ -19,8 +19,8 @@ type FollowOptions struct {
 	// at a server that the DNS has ceased to name.
 	For time.Duration
 
-	// UntilQuiet ends it as soon as no pass has found anything to do for so
-	// long. Default: it does not.
+	// UntilQuiet ends it as soon as no pass has found anything to do
+	// ([Result.Changed]) for so long. Default: it does not.
 	UntilQuiet time.Duration
 
 	// Until is asked after each pass, and ends it by returning true. Default:
