@@ -25,35 +25,49 @@
 //  1. Nothing lost. A message counts as moved only when the target has said so
 //     and a record of it is durable. (TestDiesAtEveryCommit,
 //     TestLostConnectionsLoseAndDoubleNothing)
+//
 //  2. Nothing twice, whatever dies when: before the first octet of a batch is
 //     sent, the intent to send it is durable, and a batch whose answer nobody
 //     heard is looked for on the target before any of it is sent again. No
 //     header is added to anyone's mail for this. (the same tests, and
 //     TestServersThatSayLittle for servers without UIDPLUS)
+//
 //  3. The checkpoint is a cache. It may be rolled back to any earlier commit, or
 //     lost: what is on the target is then recognised by content. One thing
 //     cannot be known after that: that the target's user deleted or moved a
 //     copy. It comes back. (TestCheckpointRolledBack, TestLostCheckpointAdopts)
+//
 //  4. The source is read-only: mailboxes are opened through Source.OpenReader
 //     and in no other way.
+//
 //  5. The target's user wins. Flags merge three ways on what the source had at
 //     the last pass; a message that the target's user removed is never brought
 //     back as long as the checkpoint remembers it; nothing is ever expunged.
 //     (TestSecondPassCarriesWhatChanged,
 //     TestFlagOfTheTargetsUserSurvivesEveryPass)
+//
 //  6. Octets are the same, or the message is listed in Result.Altered: what
 //     servers are known to alter in silence is read back.
 //     (TestAlteredOctetsAreListed)
+//
 //  7. Bounded. Message bodies in memory stay within Config.Budget, whatever the
 //     mailbox; what is to be recognised goes to a temporary file where both
 //     sides hold more than 10,000 such messages; a cancelled Run returns within
 //     2 s. (TestLargeMessagesAreStreamed, TestAdoptsTheSameFromDisk,
 //     TestCancelReturnsAtOnce)
+//
 //  8. No secret in a log, an error or an event: the engine never sees one.
+//
 //  9. A clean end means proof: a mailbox is complete when the recorded set
 //     equals what the source listed, less what vanished meanwhile; anything
 //     else is in Result.Failed, message by message, with its reason.
 //     (checkCounts, in every test)
+//
+//  10. A demand for identity (Config.Identity) is met, or refused before
+//     anything is written, for mailboxes that are not begun; no level above
+//     "order" is reported that was not proved by reading both sides.
+//     (TestDemandIsRefusedBeforeAnythingIsWritten,
+//     TestIdentityAfterDeathAtEveryCommit, TestProveFindsWhatDoesNotHold)
 //
 // # How it works
 //
@@ -72,6 +86,10 @@
 //
 // Deadlock is excluded by the order in which things are taken: a connection to
 // the target, one to the source, octets of the budget.
+//
+// Where the Target is an Imposer (mailhaul.Imposer), messages keep their UIDs
+// and mailboxes their UIDVALIDITYs (impose.go), and the end of a pass proves it
+// (proof.go); [Prove] does so at any time.
 //
 // A POP3 source has no UIDs: its Readers number their messages and tell their
 // UIDLs, and uidl.go gives each message a UID at first sight, which the ledger
