@@ -1,8 +1,8 @@
 // Package maildir writes mailboxes as the files of a mail server: a Maildir++
 // tree with the lists by which Dovecot or Courier know their messages. It is
 // for operators who have the disk of the destination. With it all that mail
-// programs know messages by can be what it was: UIDs, UIDVALIDITY, UIDNEXT, and
-// the unique-ids and the order of POP3.
+// programs know messages by can be what it was: UIDs, UIDVALIDITY and UIDNEXT, a
+// HIGHESTMODSEQ that is not lower, and the unique-ids and the order of POP3.
 //
 //	target, err := maildir.Open(ctx, maildir.Config{Path: "/var/mail/ada/Maildir", Flavor: maildir.Dovecot})
 //
@@ -31,10 +31,11 @@
 //   - Dovecot (2.x): dovecot-uidlist in version 3, with the mailbox's GUID, UIDLs
 //     (P) and the order of POP3 (O); dovecot-keywords; subscriptions;
 //     maildirfolder; sizes in file names (S= and W=). Its index is left alone,
-//     since Dovecot compares it with the files, but removed where it would
-//     contradict them: when an empty mailbox gets another UIDVALIDITY, and when
-//     messages come with UIDLs or an order, which the index may say that there
-//     are none of. HIGHESTMODSEQ begins anew then.
+//     since Dovecot compares it with the files, but exchanged for an empty log
+//     that only says with which mod-sequence to go on, where it would contradict
+//     them: when an empty mailbox gets another UIDVALIDITY, when messages come
+//     with UIDLs or an order, which the index may say that there are none of,
+//     and when HIGHESTMODSEQ is to be raised. Seen with Dovecot 2.3.
 //   - Courier (5; 4 as far as it has these files): courierimapuiddb;
 //     courierimapkeywords; courierimapsubscribed; and for INBOX, where the
 //     messages come with UIDLs, courierpop3dsizelist in version 2, which

@@ -52,9 +52,6 @@ func (t *Target) Imposable(ctx context.Context, m mailhaul.Mailbox, want mailhau
 			return level(mailhaul.LevelUID, "%s", reason)
 		}
 	}
-	if t.flavor == Dovecot && want.HighestModSeq > 1 {
-		return level(mailhaul.LevelUID, "HIGHESTMODSEQ is in Dovecot's index, which is not written to; %d is the source's", want.HighestModSeq)
-	}
 	return mailhaul.Imposable{Level: mailhaul.LevelExact}, nil
 }
 

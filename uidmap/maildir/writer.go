@@ -87,7 +87,7 @@ func (f folder) openLocked(want *mailhaul.Identity) (*writer, error) {
 // rename gives an empty mailbox another UIDVALIDITY. What the server remembers
 // of it has to go: it would take the change for damage.
 func (f folder) rename(v *view, validity mailhaul.UIDValidity) error {
-	if err := f.forgetIndex(); err != nil {
+	if err := f.newIndex(0); err != nil {
 		return err
 	}
 	list := &uidList{validity: validity, next: 1, header: v.list.header}
@@ -97,20 +97,6 @@ func (f folder) rename(v *view, validity mailhaul.UIDValidity) error {
 	v.list, v.stamp = list, f.stampOf(f.listName())
 	// Dovecot's list of mailboxes asks whether cur has changed, no more.
 	return f.disk.touch(f.file("cur"), time.Now())
-}
-
-// forgetIndex removes Dovecot's index, which it makes anew from the files. The
-// log goes last: without it, the others are not looked at.
-func (f folder) forgetIndex() error {
-	if f.flavor != Dovecot {
-		return nil
-	}
-	for _, name := range []string{"dovecot.index", "dovecot.index.cache", "dovecot.index.log.2", "dovecot.index.log"} {
-		if err := f.disk.remove(f.file(name)); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // Status implements [mailhaul.Writer].
@@ -340,7 +326,7 @@ func (w *writer) commitLocked(ctx context.Context, batch []*staged) error {
 		if err := f.checkUnused(); err != nil {
 			return err
 		}
-		if err := f.forgetIndex(); err != nil {
+		if err := f.newIndex(0); err != nil {
 			return err
 		}
 	}
@@ -611,7 +597,7 @@ func (w *writer) Finish(ctx context.Context) error {
 	if err := w.usable(ctx); err != nil {
 		return err
 	}
-	if !w.imposes || w.want.UIDNext <= w.list.next {
+	if !w.imposes {
 		return nil
 	}
 	err := w.raise(ctx)
@@ -621,23 +607,52 @@ func (w *writer) Finish(ctx context.Context) error {
 	return err
 }
 
-// raise makes UIDNEXT what it is to be.
+// raise makes UIDNEXT, and the mod-sequence that the next change gets, what they
+// are to be at least.
 func (w *writer) raise(ctx context.Context) error {
 	f := w.f
+	unseen := mailhaul.ModSeq(0) // of all that clients may have seen, the highest
+	if f.flavor == Dovecot && w.want.HighestModSeq > 0 {
+		first, _, err := f.logModSeqs()
+		if err != nil {
+			return f.wrap("raise HIGHESTMODSEQ of", err)
+		}
+		// Somebody who has the mailbox open by now keeps it from being done.
+		if first < w.want.HighestModSeq && f.checkUnused() == nil {
+			unseen = w.want.HighestModSeq
+		}
+	}
+	if w.want.UIDNext <= w.list.next && unseen == 0 {
+		return nil
+	}
 	unlock, err := f.lock(ctx)
 	if err != nil {
 		return f.wrap("raise UIDNEXT of", err)
 	}
+	return f.wrap("raise UIDNEXT of", errors.Join(w.raiseLocked(unseen), unlock()))
+}
+
+func (w *writer) raiseLocked(unseen mailhaul.ModSeq) error {
+	f := w.f
 	v, err := f.syncLocked()
-	if err == nil && v.list.validity == w.status.UIDValidity && v.list.next < w.want.UIDNext {
+	if err != nil || v.list.validity != w.status.UIDValidity {
+		return err
+	}
+	if unseen > 0 {
+		if err := f.newIndex(unseen); err != nil {
+			return err
+		}
+	}
+	if v.list.next < w.want.UIDNext {
 		v.list = v.list.clone()
 		v.list.next = w.want.UIDNext
-		if err = f.writeList(v.list); err == nil {
-			err = f.disk.touch(f.file("cur"), time.Now())
+		if err := f.writeList(v.list); err != nil {
+			return err
 		}
-		w.list, w.stamp = v.list, f.stampOf(f.listName())
 	}
-	return f.wrap("raise UIDNEXT of", errors.Join(err, unlock()))
+	w.list, w.stamp = v.list, f.stampOf(f.listName())
+	// Dovecot's list of mailboxes asks whether cur has changed, no more.
+	return f.disk.touch(f.file("cur"), time.Now())
 }
 
 // Close implements [mailhaul.Writer]. What was appended and not asked after is
