@@ -306,13 +306,13 @@ func (d *Imposer) open(ctx context.Context, m mailhaul.Mailbox, want mailhaul.Id
 		return nil, d.api.fault("open", m.Name, mailhaul.Conflict, mailhaul.ScopeMailbox,
 			fmt.Errorf("over IMAP its UIDVALIDITY is %d, and by the doveadm API %d", opened.UIDValidity, st.UIDValidity))
 	}
-	if r, ok := lineup.WriterAs[reopener](w.inner); ok {
+	if r, ok := mailhaul.As[reopener](w.inner); ok {
 		w.reopen = r.Reopen
 	}
 	w.line = lineup.New(opened.UIDNext, w.answer)
-	if f, ok := lineup.WriterAs[filler](w.inner); ok {
+	if f, ok := mailhaul.As[filler](w.inner); ok {
 		w.fill, w.line.Below = f, f.Held
-	} else if r, ok := lineup.WriterAs[replacer](w.inner); ok {
+	} else if r, ok := mailhaul.As[replacer](w.inner); ok {
 		r.WhenRefused(w.replace)
 	}
 	return w, nil

@@ -53,9 +53,6 @@ type (
 	statuser interface {
 		MailboxStatus(ctx context.Context, m mailhaul.Mailbox) (mailhaul.Status, error)
 	}
-	expunger interface {
-		UIDExpunge(ctx context.Context, set mailhaul.UIDSet) error
-	}
 	copier interface {
 		UIDCopy(ctx context.Context, set mailhaul.UIDSet, to mailhaul.Mailbox) (mailhaul.UIDSet, error)
 	}
@@ -275,16 +272,16 @@ func (f *Imposer) open(ctx context.Context, m mailhaul.Mailbox, want mailhaul.Id
 	}
 	w := &Writer{f: f, inner: inner, box: m, mark: mark(m, inner.Status().UIDValidity), left: f.max, raise: want.UIDNext}
 	w.line = lineup.New(next, w.answer)
-	if x, ok := lineup.WriterAs[expunger](inner); ok {
+	if x, ok := mailhaul.As[mailhaul.Expunger](inner); ok {
 		w.expunge = x
 	}
-	if c, ok := lineup.WriterAs[copier](inner); ok {
+	if c, ok := mailhaul.As[copier](inner); ok {
 		w.copy = c
 	}
-	if t, ok := lineup.WriterAs[together](inner); ok {
+	if t, ok := mailhaul.As[together](inner); ok {
 		w.multi = t.Multi
 	}
-	if r, ok := lineup.WriterAs[replacer](inner); ok {
+	if r, ok := mailhaul.As[replacer](inner); ok {
 		r.WhenRefused(w.replace)
 	}
 	switch {

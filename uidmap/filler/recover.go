@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	"github.com/mailhaul/mailhaul"
-	"github.com/mailhaul/mailhaul/uidmap/internal/lineup"
 )
 
 // lookAt is how many bodies are read at a time.
@@ -28,7 +27,7 @@ func (f *Imposer) Recover(ctx context.Context, m mailhaul.Mailbox, from mailhaul
 		return err
 	}
 	defer w.Close()
-	x, ok := lineup.WriterAs[expunger](w)
+	x, ok := mailhaul.As[mailhaul.Expunger](w)
 	if !ok {
 		return fmt.Errorf("remove fillers from mailbox %q: expunge by UID: %w", m.Name, mailhaul.ErrUnsupported)
 	}

@@ -30,7 +30,7 @@ type Writer struct {
 	box     mailhaul.Mailbox
 	mark    string
 	line    *lineup.Line
-	expunge expunger
+	expunge mailhaul.Expunger
 	copy    copier      // nil: there is no copying
 	multi   func() bool // nil: not known
 	raise   mailhaul.UID

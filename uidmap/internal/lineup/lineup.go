@@ -234,21 +234,3 @@ func (r *Receipt) Wait(ctx context.Context) ([]mailhaul.Outcome, error) {
 	}
 	return out, failure
 }
-
-// WriterAs finds, in a Writer and the Writers that it decorates, the first that
-// implements T. A decorator shows what it decorates by a method
-// Unwrap() mailhaul.Writer.
-func WriterAs[T any](w mailhaul.Writer) (T, bool) {
-	for w != nil {
-		if t, ok := w.(T); ok {
-			return t, true
-		}
-		u, ok := w.(interface{ Unwrap() mailhaul.Writer })
-		if !ok {
-			break
-		}
-		w = u.Unwrap()
-	}
-	var zero T
-	return zero, false
-}
