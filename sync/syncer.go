@@ -194,9 +194,11 @@ func (r *run) pass(ctx context.Context) (*Result, error) {
 // outcome makes the Result of a pass, and its error.
 func (r *run) outcome(ctx context.Context, order []string, before int64, err error) (*Result, error) {
 	err = graver(err, r.record(ctx))
-	if w, ok := mailhaul.As[mailhaul.Warner](r.cfg.Source); ok {
-		for _, text := range w.Warnings() {
-			r.tally.warn(text)
+	for _, side := range []any{r.cfg.Source, r.cfg.Target} {
+		if w, ok := mailhaul.As[mailhaul.Warner](side); ok {
+			for _, text := range w.Warnings() {
+				r.tally.warn(text)
+			}
 		}
 	}
 	res := r.tally.result(order)
