@@ -124,7 +124,7 @@ func (d dovecot) Services() []Service {
 	if d.serves("pop3") {
 		services = append(services, POP3, POP3S)
 	}
-	return append(services, Doveadm, DoveadmHTTP)
+	return append(services, Doveadm, DoveadmS, DoveadmHTTP)
 }
 
 func (d dovecot) Configure(in *Instance) (Command, error) {
@@ -269,7 +269,7 @@ func (d dovecot) config(in *Instance) (string, error) {
 	if d.serves("pop3") {
 		line("service pop3-login {\n inet_listener pop3 {\n  port = %d\n }\n inet_listener pop3s {\n  port = %d\n }\n}", in.Port(POP3), in.Port(POP3S))
 	}
-	line("service doveadm {\n inet_listener {\n  port = %d\n }\n inet_listener http {\n  port = %d\n }\n}", in.Port(Doveadm), in.Port(DoveadmHTTP))
+	line("service doveadm {\n inet_listener {\n  port = %d\n }\n inet_listener doveadms {\n  port = %d\n  ssl = yes\n }\n inet_listener http {\n  port = %d\n }\n}", in.Port(Doveadm), in.Port(DoveadmS), in.Port(DoveadmHTTP))
 	line("namespace inbox {\n inbox = yes\n separator = %s\n prefix = %s", separator, o.Prefix)
 	if o.SpecialUse {
 		for _, name := range []string{"Drafts", "Sent", "Junk", "Trash", "Archive"} {

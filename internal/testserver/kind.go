@@ -43,6 +43,7 @@ const (
 	POP3        Service = "pop3"
 	POP3S       Service = "pop3s"
 	Doveadm     Service = "doveadm"      // Dovecot's own protocol
+	DoveadmS    Service = "doveadms"     // the same, with implicit TLS
 	DoveadmHTTP Service = "doveadm-http" // Dovecot's HTTP API
 )
 
