@@ -71,7 +71,7 @@ func (l *link) Read(p []byte) (int, error) {
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return n, fmt.Errorf("%w for %v", errSilent, timeout)
 	case err == nil && timeout > 0 && l.spent > timeout:
-		if l.got < int64(l.spent/time.Second)*minRate {
+		if l.got*int64(time.Second) < int64(l.spent)*minRate {
 			return n, fmt.Errorf("%w: %d octets in %v", errSlow, l.got, l.spent.Round(time.Second))
 		}
 		l.complete()
