@@ -41,8 +41,7 @@ type Config struct {
 
 	// Store is how Dovecot keeps the user's mail, where the caller knows it:
 	// "maildir", "sdbox" or "mdbox". Default: it is asked for. A command cannot
-	// be asked, so that mail that Dovecot keeps in either dbox is taken for
-	// sdbox, which can do less.
+	// be asked, so that behind one it is taken for sdbox, which can do less.
 	Store string
 
 	// DialTimeout bounds connecting and the TLS handshake. Default 30 s.

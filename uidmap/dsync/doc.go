@@ -76,8 +76,10 @@
 //     [Target.Imposable] asks for one session, and promises no more than UIDs
 //     where there is mail already. (Dovecot sees to it by itself with maildir
 //     and mdbox.) Where the server cannot be asked for the format, which is so
-//     behind a command, mdbox is taken for sdbox unless [Config.Store] says
-//     better. Only a look over POP3 proves what is served.
+//     behind a command, it is taken for sdbox unless [Config.Store] says
+//     otherwise. Only a look over POP3 proves what is served.
+//   - Dovecot does not look at quotas in dsync: an account can become fuller
+//     than it may be.
 //   - Formats that keep no GUIDs (mbox) are refused.
 //   - INTERNALDATE keeps its instant, not its zone; instants before 1970 become
 //     1970.

@@ -31,14 +31,19 @@ func (t *Target) Imposable(ctx context.Context, m mailhaul.Mailbox, want mailhau
 			return can, err
 		}
 	}
-	dbox, err := t.inspect(ctx, m, st, exists, want.UIDLs)
-	if err != nil {
+	if err := t.inspect(ctx, m, exists); err != nil {
 		if errors.Is(err, errNotInTree) {
 			return limit(mailhaul.LevelOrder, "dsync does not list the mailbox %q", m.Name)
 		}
 		return can, err
 	}
-	can.OneSession = want.UIDLs && dbox
+	if want.UIDLs {
+		once, err := t.uidlsOnce(ctx)
+		if err != nil {
+			return can, t.named(m.Name, err)
+		}
+		can.OneSession = once
+	}
 
 	first := mailhaul.UID(0)
 	if len(want.Messages) > 0 {
@@ -53,53 +58,24 @@ func (t *Target) Imposable(ctx context.Context, m mailhaul.Mailbox, want mailhau
 	case st.Messages > 0 && !valid:
 		return limit(mailhaul.LevelUID, "the mailbox has mail already under the UIDVALIDITY %d, which only an empty mailbox can change to %d", st.UIDValidity, want.UIDValidity)
 	case st.Messages > 0 && can.OneSession && len(want.Messages) > 0:
-		return limit(mailhaul.LevelUID, "the mailbox has mail already, and a Dovecot that keeps it as sdbox serves only the UIDLs that came with the first")
+		return limit(mailhaul.LevelUID, "the mailbox has mail already, and Dovecot, if it keeps it as sdbox, serves only the UIDLs that came with the first; where it keeps it otherwise, say so (Config.Store)")
 	}
 	return can, nil
 }
 
-// inspect makes sure that an exchange can be begun, and reports whether the
-// mailbox's UIDLs have to come in one session, where that matters.
-func (t *Target) inspect(ctx context.Context, m mailhaul.Mailbox, st mailhaul.Status, exists, uidls bool) (sdbox bool, err error) {
-	store := ""
-	if uidls {
-		if store, err = t.knownStore(ctx); err != nil {
-			return false, t.named(m.Name, err)
-		}
+// inspect makes sure that an exchange about the mailbox can be begun.
+func (t *Target) inspect(ctx context.Context, m mailhaul.Mailbox, exists bool) error {
+	if exists {
+		_, err := t.probe(ctx, m)
+		return err
 	}
 	p, err := t.connect(ctx, m.Name)
 	if err != nil {
-		return false, err
+		return err
 	}
 	defer p.leave()
-	sdbox = store == storeSdbox
-	err = p.while(ctx, func() error {
-		tree, err := t.readOnly(p, m)
-		if err != nil || !exists {
-			sdbox = sdbox || store == ""
-			return err
-		}
-		node := tree.find(m.Name)
-		if node == nil {
-			return p.fault(mailhaul.Conflict, mailhaul.ScopeMailbox, "", errNotInTree)
-		}
-		t.setGUID(m.Name, node["mailbox_guid"])
-		if !uidls || store != "" {
-			return nil
-		}
-		// The server says in B which GUIDs it keeps. Ours holds nothing that
-		// it does not have, and no list of messages follows.
-		p.sendTree(tree)
-		p.send(itemMailbox, record{
-			"mailbox_guid": node["mailbox_guid"], "uid_validity": u32(st.UIDValidity), "uid_next": "1", "messages_count": "0",
-			"first_recent_uid": "1", "highest_modseq": "0", "highest_pvt_modseq": "0", "have_guids": "", "have_save_guids": "",
-		})
-		if err := p.flush(); err != nil {
-			return err
-		}
-		box, err := p.readMailbox()
-		sdbox = box.onlyGUID128
+	return p.while(ctx, func() error {
+		_, err := t.readOnly(p, m)
 		return err
 	})
-	return sdbox, err
 }

@@ -115,6 +115,13 @@ func (t *Target) knownStore(ctx context.Context) (string, error) {
 	return store, nil
 }
 
+// uidlsOnce reports whether stored UIDLs have to come in the first session of a
+// mailbox. Where the store is not known they do.
+func (t *Target) uidlsOnce(ctx context.Context) (bool, error) {
+	store, err := t.knownStore(ctx)
+	return store != storeMaildir && store != storeMdbox, err
+}
+
 func (t *Target) guidOf(box string) string {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -101,14 +101,13 @@ func (r record) flag(key string) bool {
 // serverBox is what the server says of the mailbox right before it takes
 // changes.
 type serverBox struct {
-	guid        string
-	validity    mailhaul.UIDValidity
-	uidNext     mailhaul.UID
-	messages    uint32
-	modSeq      mailhaul.ModSeq
-	saveGUIDs   bool
-	onlyGUID128 bool // it keeps 16 octets of a GUID: it is a dbox
-	gone        bool
+	guid      string
+	validity  mailhaul.UIDValidity
+	uidNext   mailhaul.UID
+	messages  uint32
+	modSeq    mailhaul.ModSeq
+	saveGUIDs bool
+	gone      bool
 }
 
 // readMailbox reads it.
@@ -118,10 +117,9 @@ func (p *peer) readMailbox() (serverBox, error) {
 		return serverBox{}, err
 	}
 	b := serverBox{
-		guid:        r["mailbox_guid"],
-		saveGUIDs:   r.flag("have_save_guids"),
-		onlyGUID128: r.flag("have_only_guid128"),
-		gone:        r.flag("mailbox_lost") || r.flag("mailbox_ignore"),
+		guid:      r["mailbox_guid"],
+		saveGUIDs: r.flag("have_save_guids"),
+		gone:      r.flag("mailbox_lost") || r.flag("mailbox_ignore"),
 	}
 	for _, f := range []struct {
 		key  string

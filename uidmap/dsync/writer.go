@@ -54,13 +54,10 @@ func (t *Target) OpenImposing(ctx context.Context, m mailhaul.Mailbox, want mail
 		outcomes: make([]mailhaul.Outcome, len(want.Messages)), sent: make([]bool, len(want.Messages)),
 	}
 	if want.UIDLs {
-		// Of an sdbox only those UIDLs are ever served that come in the first
-		// session.
-		store, err := t.knownStore(ctx)
-		if err != nil {
+		var err error
+		if w.whole, err = t.uidlsOnce(ctx); err != nil {
 			return nil, t.named(m.Name, err)
 		}
-		w.whole = store != storeMaildir && store != storeMdbox
 	}
 	if err := w.begin(ctx, task{want: want, whole: w.whole}); err != nil {
 		return nil, err
