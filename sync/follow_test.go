@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	stdsync "sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -64,6 +65,18 @@ func (s *telling) tell(wire string) {
 	}
 }
 
+func (s *telling) watched() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.watches
+}
+
+func (s *telling) lose(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.broken <- err
+}
+
 // followed is a Follow that runs.
 type followed struct {
 	t      *testing.T
@@ -73,7 +86,16 @@ type followed struct {
 	res    *mailsync.Result
 	err    error
 	start  time.Time
-	passes []mailsync.Pass
+
+	mu   stdsync.Mutex // protects made
+	made []mailsync.Pass
+}
+
+// passes returns those that were made so far.
+func (f *followed) passes() []mailsync.Pass {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.made
 }
 
 // follow starts to follow, inside a bubble.
@@ -87,7 +109,9 @@ func (r *rig) follow(t *testing.T, source mailhaul.Source, opts mailsync.FollowO
 	f := &followed{t: t, syncer: s, stop: cancel, done: make(chan struct{}), start: time.Now()}
 	passed := opts.Passed
 	opts.Passed = func(p mailsync.Pass) {
-		f.passes = append(f.passes, p)
+		f.mu.Lock()
+		f.made = append(f.made, p)
+		f.mu.Unlock()
 		if passed != nil {
 			passed(p)
 		}
@@ -139,9 +163,9 @@ func TestFollowByPolling(t *testing.T) {
 		f.within(61 * time.Second)
 		require.Equal(t, 26, r.count(r.target, "INBOX", "Work"))
 		require.Equal(t, []mailhaul.Flag{mailhaul.FlagFlagged}, r.target.Snapshot("INBOX")[0].Flags)
-		require.Len(t, f.passes, 2)
-		require.False(t, f.passes[1].Whole)
-		require.Equal(t, 2, f.passes[1].Result.Mailboxes)
+		require.Len(t, f.passes(), 2)
+		require.False(t, f.passes()[1].Whole)
+		require.Equal(t, 2, f.passes()[1].Result.Mailboxes)
 
 		// A mailbox that is made needs a pass over everything.
 		r.source.Add("Made", mail("made", 1))
@@ -151,10 +175,10 @@ func TestFollowByPolling(t *testing.T) {
 		// Where nothing happens it costs a listing a minute, and a whole pass an
 		// hour.
 		before := r.source.Traffic().RoundTrips
-		passes := len(f.passes)
+		passes := len(f.passes())
 		f.within(2 * time.Hour)
 		require.InDelta(t, 120, r.source.Traffic().RoundTrips-before, 8)
-		require.Len(t, f.passes, passes+2)
+		require.Len(t, f.passes(), passes+2)
 
 		f.syncer.Drain()
 		f.wait()
@@ -171,8 +195,8 @@ func TestFollowByPolling(t *testing.T) {
 func TestFollowWhenTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
-		lists := 0
-		r.source.Hooks.List = func() error { lists++; return nil }
+		var lists atomic.Int64
+		r.source.Hooks.List = func() error { lists.Add(1); return nil }
 		r.target.Hooks.List = r.source.Hooks.List
 		r.fill("INBOX", 20)
 		r.fill("Work", 5)
@@ -181,7 +205,7 @@ func TestFollowWhenTold(t *testing.T) {
 		source := &telling{Source: r.source}
 		f := r.follow(t, source, mailsync.FollowOptions{Whole: 1000 * time.Hour})
 		f.within(time.Second)
-		require.Equal(t, 4, lists, "a pass over everything lists the target twice, and telling begins with a look")
+		require.EqualValues(t, 4, lists.Load(), "a pass over everything lists the target twice, and telling begins with a look")
 		for i := range 10 {
 			path := []string{"INBOX", "Work"}[i%2]
 			r.source.Add(path, mail("new", i))
@@ -191,21 +215,21 @@ func TestFollowWhenTold(t *testing.T) {
 		}
 		source.tell("Left out")
 		f.within(30 * time.Minute)
-		require.Equal(t, 4, lists, "nothing is listed for a message, nor while everything is told")
-		require.Len(t, f.passes, 11)
+		require.EqualValues(t, 4, lists.Load(), "nothing is listed for a message, nor while everything is told")
+		require.Len(t, f.passes(), 11)
 
 		// The list of mailboxes has changed.
 		r.source.Add("Made", mail("made", 1))
 		source.tell("")
 		f.within(time.Second)
 		require.Equal(t, 1, r.count(r.target, "Made"))
-		require.Equal(t, 2, source.watches, "the new mailbox is listened to as well")
+		require.Equal(t, 2, source.watched(), "the new mailbox is listened to as well")
 
 		// What happened while nobody listened is found when somebody does again.
-		source.broken <- &mailhaul.Error{Op: "watch", Kind: mailhaul.Transient, Err: errors.New("lost")}
+		source.lose(&mailhaul.Error{Op: "watch", Kind: mailhaul.Transient, Err: errors.New("lost")})
 		r.source.Add("Work", mail("missed", 1))
 		f.within(10 * time.Second)
-		require.Equal(t, 3, source.watches)
+		require.Equal(t, 3, source.watched())
 		require.Equal(t, 11, r.count(r.target, "Work"))
 		f.stop()
 		stopped := time.Now()
@@ -265,7 +289,7 @@ func TestFollowEnds(t *testing.T) {
 				r.source.Add("INBOX", mail("untold", 1))
 				f.wait()
 				require.NoError(t, f.err)
-				last := f.passes[len(f.passes)-1]
+				last := f.passes()[len(f.passes())-1]
 				require.True(t, last.Whole, "the last pass is over everything")
 				end := time.Since(f.start)
 				if c.at < 25*time.Minute {
@@ -352,10 +376,15 @@ func TestFollowAfterErrors(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			r := newRig(t)
 			r.fill("INBOX", 3)
-			f := r.follow(t, r.source, mailsync.FollowOptions{For: time.Hour})
+			var late atomic.Bool
 			r.source.Hooks.List = func() error {
+				if !late.Load() {
+					return nil
+				}
 				return &mailhaul.Error{Op: "list", Kind: mailhaul.Throttled, Scope: mailhaul.ScopeAccount, Wait: 24 * time.Hour, Err: errors.New("later")}
 			}
+			f := r.follow(t, r.source, mailsync.FollowOptions{For: time.Hour})
+			late.Store(true)
 			f.wait()
 			require.Equal(t, mailhaul.Throttled, mailhaul.KindOf(f.err))
 		})
@@ -396,7 +425,7 @@ func TestFollowFolders(t *testing.T) {
 		source.tell("All")
 		f.within(time.Second)
 		require.Equal(t, 5, r.count(r.target, "All"))
-		require.True(t, f.passes[len(f.passes)-1].Whole, "a view needs all others to be looked at")
+		require.True(t, f.passes()[len(f.passes())-1].Whole, "a view needs all others to be looked at")
 
 		// The target's user deletes a mailbox that is moved: mail that comes
 		// later makes it anew.
@@ -444,6 +473,6 @@ func TestFollowSum(t *testing.T) {
 		}
 		require.Equal(t, 60, sum)
 		require.Equal(t, 5, boxes)
-		require.False(t, f.passes[len(f.passes)-1].Result.Changed())
+		require.False(t, f.passes()[len(f.passes())-1].Result.Changed())
 	})
 }
