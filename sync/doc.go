@@ -18,6 +18,15 @@
 // listings tell enough (LIST-STATUS, RFC 5819, with CONDSTORE, RFC 7162), and a
 // few round trips a mailbox where they do not.
 //
+// To go on while the account is in use, use [Syncer.Follow]; to come to an end
+// that can be shown to somebody, [Syncer.CutOver]:
+//
+//	result, err := s.Follow(ctx, mailsync.FollowOptions{UntilQuiet: 12 * time.Hour})
+//	...
+//	report, err := s.CutOver(ctx, mailsync.CutOverOptions{Earlier: result})
+//	...
+//	err = report.WriteHTML(file)
+//
 // # Guarantees
 //
 // Each is an invariant with a test that breaks if it does not hold.
