@@ -55,6 +55,9 @@ func TestServerSetups(t *testing.T) {
 			{"INBOX"}, {"Work", "v1.2"}}},
 		"default domain": {map[string]string{"virtdomains": "userid", "defaultdomain": "localhost"}, "jo.doe@localhost", [][]string{
 			{"INBOX"}, {"Work"}}},
+		"as Cyrus comes": {map[string]string{"delete_mode": "delayed", "expunge_mode": "delayed", "conversations": "yes", "reverseacls": "yes"},
+			"jo", [][]string{{"INBOX"}, {"Work"}}},
+		"folders by name": {map[string]string{"mailbox_legacy_dirs": "yes", "delete_mode": "delayed"}, "jo.doe", [][]string{{"INBOX"}, {"Work"}, {"Work", "Below"}}},
 		"conversations": {map[string]string{"conversations": "yes"}, "jo", [][]string{{"INBOX"}, {"Work"}}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -64,6 +67,7 @@ func TestServerSetups(t *testing.T) {
 			r := newRigOn(t, srv, u, Config{})
 			for i, path := range tt.paths {
 				m := r.box(path...)
+				require.NoError(t, r.client.Subscribe(ctxOf(t), m))
 				validity := mailhaul.UIDValidity(1000 + i)
 				want := mailhaul.Identity{UIDValidity: validity, UIDNext: 10}
 				o := r.write(m, want, 1, outgoing(5, "kw"), outgoing(7))
@@ -73,6 +77,10 @@ func TestServerSetups(t *testing.T) {
 				require.EqualValues(t, 10, l.status.UIDNext)
 				require.Len(t, l.msgs, 2)
 				r.holds(l, outgoing(5, "kw"), outgoing(7))
+				listing, err := r.client.List(ctxOf(t))
+				require.NoError(t, err)
+				require.True(t, listing.Find(m.Path).Subscribed)
+				require.False(t, listing.Find(m.Path).NoSelect)
 				// A listing from before the change will do for the question.
 				can, err := r.target.Imposable(ctxOf(t), m, mailhaul.Identity{UIDValidity: validity, UIDNext: 20})
 				require.NoError(t, err)
