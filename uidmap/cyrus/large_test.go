@@ -6,6 +6,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"testing"
@@ -47,8 +48,8 @@ func (n *noise) Read(p []byte) (int, error) {
 	return k, nil
 }
 
-// A message of 60 MB goes through a file, and neither the memory nor the disk is
-// left with it.
+// A message of 60 MB goes through a file, and neither the memory nor a disk, the
+// server's neither, is left with it.
 func TestLargeMessage(t *testing.T) {
 	dir := t.TempDir()
 	r := newRig(t, nil, Config{TempDir: dir})
@@ -92,6 +93,9 @@ func TestLargeMessage(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, left)
 	require.NoError(t, w.Close())
+	ready, err := filepath.Glob(filepath.Join(r.srv.Root, "spool", "sync.", "*", "*"))
+	require.NoError(t, err)
+	require.Empty(t, ready, "the server still holds messages ready")
 
 	rd, err := r.client.OpenReader(ctx, m)
 	require.NoError(t, err)

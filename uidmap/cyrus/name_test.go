@@ -58,7 +58,7 @@ func TestServerSetups(t *testing.T) {
 		"as Cyrus comes": {map[string]string{"delete_mode": "delayed", "expunge_mode": "delayed", "conversations": "yes", "reverseacls": "yes"},
 			"jo", [][]string{{"INBOX"}, {"Work"}}},
 		"folders by name": {map[string]string{"mailbox_legacy_dirs": "yes", "delete_mode": "delayed"}, "jo.doe", [][]string{{"INBOX"}, {"Work"}, {"Work", "Below"}}},
-		"conversations": {map[string]string{"conversations": "yes"}, "jo", [][]string{{"INBOX"}, {"Work"}}},
+		"conversations":   {map[string]string{"conversations": "yes"}, "jo", [][]string{{"INBOX"}, {"Work"}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

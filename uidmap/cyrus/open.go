@@ -163,11 +163,8 @@ func reread(ctx context.Context, sess Session, s *state) (*state, error) {
 	return found[0], nil
 }
 
-// restart makes the server forget the messages that it holds ready.
-func restart(ctx context.Context, sess Session) error {
-	answer, err := sess.Send(ctx, bytes.NewReader([]byte("SYNCRESTART")))
-	if err == nil {
-		_, err = answer(ctx)
-	}
-	return err
+// restart makes the server forget the messages that it holds ready. The function
+// that is returned waits until it has.
+func restart(ctx context.Context, sess Session) (func(context.Context) ([][]byte, error), error) {
+	return sess.Send(ctx, strings.NewReader("SYNCRESTART"))
 }

@@ -151,7 +151,11 @@ func (w *Writer) add(ctx context.Context, b *batch) error {
 		if err := w.settle(ctx, nil); err != nil {
 			return err
 		}
-		if err := restart(ctx, w.sess); err != nil {
+		done, err := restart(ctx, w.sess)
+		if err == nil {
+			_, err = done(ctx)
+		}
+		if err != nil {
 			return w.fail(err)
 		}
 		w.staged, w.files = 0, 0
@@ -509,7 +513,22 @@ func (w *Writer) Finish(ctx context.Context) error {
 		if err := w.settle(ctx, nil); err != nil {
 			return err
 		}
-		return w.raise(ctx)
+		if w.files == 0 {
+			return w.raise(ctx)
+		}
+		// The session may serve for many mailboxes more.
+		done, err := restart(ctx, w.sess)
+		if err != nil {
+			return w.fail(err)
+		}
+		w.staged, w.files = 0, 0
+		if err := w.raise(ctx); err != nil {
+			return err
+		}
+		if _, err := done(ctx); err != nil {
+			return w.fail(err)
+		}
+		return nil
 	})
 }
 
