@@ -12,14 +12,36 @@ import (
 )
 
 // inspector is a writer that looks for what servers are known to alter in
-// silence: NUL (Dovecot stores 0x80), a bare CR, a bare LF.
+// silence: NUL (Dovecot stores 0x80), a bare CR, a bare LF, and an octet above
+// 0x7f in the header (Cyrus stores X, unless it is told otherwise).
 type inspector struct {
 	risky bool
 	cr    bool // the last octet was a CR
+	body  bool // the header has ended
+	line  bool // the line of the header that began has something in it
+}
+
+// header looks at octets of the header.
+func (i *inspector) header(p []byte) {
+	for _, c := range p {
+		switch {
+		case c >= 0x80:
+			i.risky = true
+			return
+		case c == '\n' && !i.line:
+			i.body = true
+			return
+		case c != '\r':
+			i.line = c != '\n'
+		}
+	}
 }
 
 func (i *inspector) Write(p []byte) (int, error) {
 	n := len(p)
+	if !i.risky && !i.body {
+		i.header(p)
+	}
 	if i.risky || n == 0 {
 		return n, nil
 	}

@@ -61,7 +61,7 @@ func (j *job) readBack(ctx context.Context) (again bool, err error) {
 		want, known := j.checks[rec.Source]
 		if known && got != want {
 			rec.Altered = true
-			j.alter(rec.Source, uid, "the target's server changed octets (NUL, or a CR or LF by itself) while it stored the message")
+			j.alter(rec.Source, uid, "the target's server changed octets (NUL, a CR or LF by itself, or 8-bit characters in the header) while it stored the message")
 		}
 		delete(j.checks, rec.Source)
 		return j.led.Put(ctx, rec)

@@ -29,6 +29,9 @@ func TestOddMessages(t *testing.T) {
 		"dovecot sdbox": func(t testing.TB) testserver.Account {
 			return testserver.Dovecot(t, testserver.DovecotOptions{Store: "sdbox"}).Account(1)
 		},
+		"cyrus": func(t testing.TB) testserver.Account {
+			return testserver.Cyrus(t, testserver.Options{}).Account(1)
+		},
 	}
 	odd := corpus.Odd()
 	if !testing.Short() {
