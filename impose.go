@@ -32,6 +32,10 @@ type Identity struct {
 	UIDNext       UID
 	HighestModSeq ModSeq
 
+	// Count is how many messages the source mailbox holds, those that have been
+	// written before too; 0 where that is not known.
+	Count int
+
 	// UIDLs is set where the messages' UIDLs are part of it.
 	UIDLs bool
 

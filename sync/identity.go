@@ -247,7 +247,7 @@ func (j *job) wanted(ctx context.Context) (mailhaul.Identity, error) {
 // nothing to anybody.
 func (j *job) identityOf(st mailhaul.Status, next mailhaul.UID, msgs []mailhaul.Message) mailhaul.Identity {
 	want := mailhaul.Identity{
-		UIDValidity: st.UIDValidity, UIDNext: next, HighestModSeq: st.HighestModSeq,
+		UIDValidity: st.UIDValidity, UIDNext: next, HighestModSeq: st.HighestModSeq, Count: int(st.Messages),
 		UIDLs: tellsUIDLs(j.r.cfg.Source, j.source), Messages: msgs,
 	}
 	if j.assigned() {

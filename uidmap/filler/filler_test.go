@@ -75,6 +75,8 @@ func TestImposable(t *testing.T) {
 		"fits":            {want: identity(101, 100), level: mailhaul.LevelUID, reason: "UIDVALIDITY"},
 		"too many":        {want: identity(0, 102), level: mailhaul.LevelOrder, reason: "101 UIDs would have to be burnt, and no more than 100"},
 		"too many behind": {want: identity(103, 1), level: mailhaul.LevelOrder, reason: "101 UIDs"},
+		"counted":         {want: mailhaul.Identity{UIDNext: 1000, Count: 899}, level: mailhaul.LevelUID, reason: "UIDVALIDITY"},
+		"counted, too":    {want: mailhaul.Identity{UIDNext: 1000, Count: 898}, level: mailhaul.LevelOrder, reason: "101 UIDs would have"},
 		"not known":       {want: mailhaul.Identity{UIDNext: 1000}, level: mailhaul.LevelUID, reason: "UIDVALIDITY"},
 		"taken":           {before: 5, want: identity(0, 3, 5, 6), level: mailhaul.LevelOrder, reason: "3 of the UIDs are taken"},
 		"behind":          {before: 5, want: mailhaul.Identity{UIDNext: 4}, level: mailhaul.LevelOrder, reason: "UID 5 already"},

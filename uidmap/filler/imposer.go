@@ -106,8 +106,9 @@ func (f *Imposer) warn(m mailhaul.Mailbox, reason string) {
 }
 
 // Imposable implements [mailhaul.Imposer]. It is never more than
-// [mailhaul.LevelUID]. Where want.Messages is not known, neither is how many
-// UIDs have to be burnt: OpenImposing refuses what is above the limit then.
+// [mailhaul.LevelUID]. Where want.Messages is not known, how many UIDs have to be
+// burnt follows from want.UIDNext and want.Count; without these, OpenImposing
+// refuses what is above the limit.
 func (f *Imposer) Imposable(ctx context.Context, m mailhaul.Mailbox, want mailhaul.Identity) (mailhaul.Imposable, error) {
 	only := func(reason string, args ...any) (mailhaul.Imposable, error) {
 		return mailhaul.Imposable{Level: mailhaul.LevelOrder, Reason: fmt.Sprintf(reason, args...)}, nil
@@ -134,7 +135,7 @@ func (f *Imposer) Imposable(ctx context.Context, m mailhaul.Mailbox, want mailha
 		return only("%d of the UIDs are taken: the mailbox has come to UID %d already", n.taken, next-1)
 	case len(want.Messages) == 0 && want.UIDNext != 0 && want.UIDNext < next:
 		return only("the mailbox has come to UID %d already, the source only to %d", next-1, want.UIDNext-1)
-	case n.fillers > uint64(f.max) && (len(want.Messages) > 0 || want.UIDLs):
+	case n.fillers > uint64(f.max) && (len(want.Messages) > 0 || want.Count > 0 || want.UIDLs):
 		return only("%d UIDs would have to be burnt, and no more than %d may be", n.fillers, f.max)
 	}
 	reason, err := f.room(ctx, n)
@@ -189,6 +190,9 @@ func need(next mailhaul.UID, want mailhaul.Identity) needed {
 			n.fillers += uid - at
 			at = uid + 1
 		}
+	}
+	if len(want.Messages) == 0 { // no more of them can be below UIDNEXT
+		at += uint64(max(want.Count, 0))
 	}
 	if end := uint64(want.UIDNext); end > at {
 		n.fillers += end - at
