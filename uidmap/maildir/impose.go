@@ -52,6 +52,9 @@ func (t *Target) Imposable(ctx context.Context, m mailhaul.Mailbox, want mailhau
 			return level(mailhaul.LevelUID, "%s", reason)
 		}
 	}
+	if t.flavor == Courier && want.HighestModSeq > 0 {
+		return level(mailhaul.LevelUID, "Courier keeps no mod-sequences, so that there is no HIGHESTMODSEQ; UIDs, UIDVALIDITY and UIDLs are imposed all the same")
+	}
 	return mailhaul.Imposable{Level: mailhaul.LevelExact}, nil
 }
 
@@ -79,6 +82,25 @@ func (t *Target) cannotName(dir string, messages []mailhaul.Message) string {
 		names[m.UIDL] = true
 	}
 	return ""
+}
+
+// MailboxStatus says of the mailbox what a Reader says, and on Dovecot a
+// HIGHESTMODSEQ that the server's is not lower than. A Reader does not tell it:
+// what changes files raises no mod-sequence until Dovecot sees it.
+func (t *Target) MailboxStatus(ctx context.Context, m mailhaul.Mailbox) (mailhaul.Status, error) {
+	f, err := t.folder(ctx, "ask for the status of", m)
+	if err != nil {
+		return mailhaul.Status{}, err
+	}
+	v, err := f.sync(ctx)
+	if err != nil {
+		return mailhaul.Status{}, f.wrap("ask for the status of", err)
+	}
+	s := v.status()
+	if t.flavor == Dovecot {
+		s.HighestModSeq, _, err = f.logModSeqs()
+	}
+	return s, f.wrap("ask for the status of", err)
 }
 
 // OpenImposing implements [mailhaul.Imposer]. An empty mailbox gets the

@@ -14,7 +14,9 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/mailhaul/mailhaul"
 )
@@ -22,8 +24,34 @@ import (
 // reader is a mailbox that is open for reading.
 type reader struct {
 	f      folder
-	view   *view
+	view   *view // as it was when the mailbox was opened
 	closed atomic.Bool
+
+	mu     sync.Mutex // protects what follows
+	latest *view
+	stamps [3]stamp  // of the list, cur and new, from before latest was read
+	looked time.Time // when that was
+}
+
+// look returns the mailbox as it is now. It is read again only if it may have
+// changed: a listing of a large mailbox asks for it many times.
+func (r *reader) look() (*view, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := time.Now()
+	stamps := [3]stamp{r.f.stampOf(r.f.listName()), r.f.stampOf("cur"), r.f.stampOf("new")}
+	settled := true // a change in the same moment would leave the same time
+	for _, s := range r.stamps {
+		settled = settled && s.time.Before(r.looked.Add(-2*time.Second))
+	}
+	if r.latest != nil && settled && stamps == r.stamps {
+		return r.latest, nil
+	}
+	v, err := r.f.look()
+	if err == nil {
+		r.latest, r.stamps, r.looked = v, stamps, now
+	}
+	return v, err
 }
 
 // statusOf describes a mailbox. No mod-sequences are known: Dovecot keeps them
@@ -54,7 +82,7 @@ func (r *reader) UIDs(ctx context.Context) (mailhaul.UIDSet, error) {
 	if err := r.check(ctx); err != nil {
 		return nil, err
 	}
-	v, err := r.f.look()
+	v, err := r.look()
 	if err == nil && (v.list == nil || v.list.validity != r.view.list.validity) {
 		err = r.f.fail("read", mailhaul.Conflict, mailhaul.ScopeMailbox, errors.New("its UIDVALIDITY changed"))
 	}
@@ -76,7 +104,7 @@ func (r *reader) Messages(ctx context.Context, set mailhaul.UIDSet, fields mailh
 			fail(err)
 			return
 		}
-		v, err := r.f.look() // flags, and with them names, may be others by now
+		v, err := r.look() // flags, and with them names, may be others by now
 		var keywords func(stored) []mailhaul.Flag
 		if err == nil && fields&mailhaul.FieldFlags != 0 {
 			keywords, err = r.f.keywords()

@@ -244,3 +244,54 @@ func TestKnownEmptyMailboxIsRenamed(t *testing.T) {
 		require.Contains(t, appendMail(t, s, box), "[APPENDUID 4711 500]")
 	})
 }
+
+// Courier tells files apart by the numbers that their names begin with, in 32
+// bits: UIDLs that are longer numbers are refused, since the messages would lose
+// their UIDs. Those that are not are kept.
+func TestCourierAndLongNumbers(t *testing.T) {
+	t.Parallel()
+	s := serve(t, Courier)
+	target := tree(t, s, Courier)
+	box := func(path string, step uint64) (kept int) {
+		m := mailboxOf(t, target, path)
+		f := folder{target, m.Wire, path}
+		list := &uidList{validity: 77, next: 1}
+		for i := uint64(1); i <= 300; i++ {
+			e := uidEntry{uid: mailhaul.UID(10 * i), base: fmt.Sprint(i * step)}
+			list.add(e)
+			require.NoError(t, f.disk.write(f.file("cur/"+e.base+":2,"), []byte("x\n")))
+		}
+		require.NoError(t, f.writeList(list))
+		for i, m := range served(t, s).Find(path).Messages {
+			if m.UID == mailhaul.UID(10*(i+1)) {
+				kept++
+			}
+		}
+		return kept
+	}
+	require.Equal(t, 300, box("Short", (1<<31-1)/300))
+	require.Less(t, box("Long", 1111111111111), 300)
+	_, _, reason := courierUIDL(mailhaul.UIDL(fmt.Sprint(300 * ((1<<31 - 1) / 300))))
+	require.Empty(t, reason)
+	_, _, reason = courierUIDL("1111111111111")
+	require.Contains(t, reason, "31 bits")
+}
+
+// Mail of the server's own, which has no UIDLs but by format, has been listed
+// over POP3, which Dovecot notes in its index, before mail with UIDLs comes.
+func TestUIDLsBehindMailThatHasNone(t *testing.T) {
+	t.Parallel()
+	s := serve(t, Dovecot)
+	target := tree(t, s, Dovecot)
+	require.Contains(t, appendMail(t, s, "INBOX"), "APPENDUID")
+	require.Len(t, maildrop(t, s), 1)
+	require.Len(t, maildrop(t, s), 1)
+	require.NoError(t, target.checkUnusedSoon(t))
+	inbox := mailboxOf(t, target, "INBOX")
+	validity := readAll(t, target, inbox).status.UIDValidity
+	letters := []letter{{uid: 20, uidl: "Behind20", order: 2}, {uid: 30, uidl: "Behind30", order: 1}}
+	impose(t, target, inbox, identity(validity, 40, letters...), letters...)
+	got := maildrop(t, s)
+	require.Equal(t, []string{"Behind30", "Behind20"}, got[:2])
+	require.Len(t, got, 3)
+}

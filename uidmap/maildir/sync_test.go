@@ -17,6 +17,7 @@ import (
 	"github.com/mailhaul/mailhaul/internal/imapserver"
 	"github.com/mailhaul/mailhaul/internal/oracle"
 	"github.com/mailhaul/mailhaul/internal/testserver"
+	"github.com/mailhaul/mailhaul/internal/testserver/wire"
 	mailsync "github.com/mailhaul/mailhaul/sync"
 )
 
@@ -138,4 +139,63 @@ func TestEngineMovesFromTreeToTree(t *testing.T) {
 		require.Equal(t, want, got)
 	}
 	require.Equal(t, 60, total)
+}
+
+// An engine that is asked for every identity moves an account with it, a delta
+// too, and a client of the server sees no difference.
+func TestEngineMovesWithEveryIdentity(t *testing.T) {
+	eachServer(t, func(t *testing.T, flavor Flavor) {
+		ctx := context.Background()
+		server := testserver.InProcess(t, imapserver.Options{Delimiter: "."})
+		from := server.Account(1)
+		boxes := corpus.Default(60)
+		require.NoError(t, corpus.Load(ctx, from.Server, boxes))
+		makeHoles(t, from)
+		s := serve(t, flavor)
+		target := tree(t, s, flavor)
+		store := checkpoint.NewMemory()
+		level := mailhaul.LevelExact
+		if flavor == Courier {
+			level = mailhaul.LevelUID // it has no HIGHESTMODSEQ
+		}
+		check := func(res *mailsync.Result) {
+			t.Helper()
+			require.True(t, res.Complete(), "%+v", res.Failed)
+			src, err := oracle.Snapshot(ctx, from.Server)
+			require.NoError(t, err)
+			require.Empty(t, oracle.Compare(src, served(t, s), oracle.CompareOptions{IgnoreRoles: true, SameUIDs: flavor == Dovecot}))
+			if flavor == Courier { // which does not tell UIDNEXT when a mailbox is opened
+				dst := served(t, s)
+				for _, m := range src.Mailboxes {
+					n := dst.Find(m.Path...)
+					require.Equal(t, m.UIDValidity, n.UIDValidity)
+					for i := range m.Messages {
+						require.Equal(t, m.Messages[i].UID, n.Messages[i].UID)
+					}
+				}
+			}
+			for _, m := range res.IdentityDetail {
+				require.Equal(t, level, m.Level, "%+v", m)
+			}
+			require.NotEmpty(t, res.IdentityDetail)
+		}
+		check(runSync(t, source(t, from.Server), target, store, func(c *mailsync.Config) { c.Identity = level }))
+
+		require.NoError(t, corpus.Load(ctx, from.Server, []corpus.Mailbox{corpus.Of([]string{"INBOX"}, corpus.Large(4000), corpus.Large(5000))}))
+		require.NoError(t, target.checkUnusedSoon(t))
+		res := runSync(t, source(t, from.Server), target, store, func(c *mailsync.Config) { c.Identity = level })
+		require.Equal(t, 2, res.Copied)
+		check(res)
+	})
+}
+
+// makeHoles removes every other message of INBOX, the last among them.
+func makeHoles(t *testing.T, a testserver.Account) {
+	t.Helper()
+	c, err := wire.Open(context.Background(), a.Server)
+	require.NoError(t, err)
+	defer c.Close()
+	command(t, c, "SELECT INBOX")
+	command(t, c, "STORE 2,4,6,8,* +FLAGS.SILENT (\\Deleted)")
+	command(t, c, "EXPUNGE")
 }

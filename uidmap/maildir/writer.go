@@ -28,10 +28,11 @@ type writer struct {
 
 	imposes bool // UIDs are imposed: they mean what they mean on the source
 
-	mu     sync.Mutex // protects what follows
-	list   *uidList   // as it was last seen
-	stamp  stamp      // of the list
-	staged []*staged  // messages in tmp, in their order
+	mu     sync.Mutex      // protects what follows
+	list   *uidList        // as it was last seen
+	taken  map[string]bool // names of files in list, once a message is to have one of its own choice
+	stamp  stamp           // of the list
+	staged []*staged       // messages in tmp, in their order
 	dead   error
 }
 
@@ -303,7 +304,7 @@ func (w *writer) commitLocked(ctx context.Context, batch []*staged) error {
 		if err != nil {
 			return err
 		}
-		w.list, w.stamp = v.list, v.stamp
+		w.list, w.stamp, w.taken = v.list, v.stamp, nil
 	}
 	if w.list.validity != w.status.UIDValidity {
 		return f.fail("append to", mailhaul.Conflict, mailhaul.ScopeMailbox,
@@ -425,8 +426,18 @@ func (w *writer) namesFile(s *staged) bool {
 	if n != 0 || reason != "" {
 		return false
 	}
+	if w.taken == nil {
+		w.taken = make(map[string]bool, len(w.list.entries))
+		for _, e := range w.list.entries {
+			w.taken[e.base] = true
+		}
+	}
 	base := string(s.out.UIDL)
-	return !slices.ContainsFunc(w.list.entries, func(e uidEntry) bool { return e.base == base })
+	if w.taken[base] {
+		return false
+	}
+	w.taken[base] = true
+	return true
 }
 
 // place links the messages into cur and publishes the list, whose pending form
