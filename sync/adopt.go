@@ -28,8 +28,8 @@ type adoption struct {
 	source, target mailhaul.Reader
 	told           *told           // messages whose UIDs on the target are in doubt; may be nil
 	inDoubt        mailhaul.UIDSet // sources of batches that were sent and of which no UIDs are known
-	unanswered     mailhaul.UIDSet // those of them whose answer is missing
-	interrupted    []foundPair     // what was recognised of the latter
+	intents        []checkpoint.Intent
+	mended         []mendedPair    // what was recognised of these, with flags that may have to be mended
 	adopted        mailhaul.UIDSet // sources of the pairs that were recorded
 }
 
@@ -43,11 +43,9 @@ type adoption struct {
 // same key: all of these are held at once.
 func (j *job) adopt(ctx context.Context, s, t mailhaul.Reader, todo, unexplained mailhaul.UIDSet, told *told, c *comparison) (mailhaul.UIDSet, error) {
 	a := &adoption{j: j, source: s, target: t, told: told}
-	for _, in := range j.led.Intents() {
+	a.intents = j.led.Intents()
+	for _, in := range a.intents {
 		a.inDoubt = a.inDoubt.Union(in.Sources)
-		if !in.Stored {
-			a.unanswered = a.unanswered.Union(in.Sources)
-		}
 	}
 	var err error
 	if min(todo.Len(), unexplained.Len()) > j.r.cfg.maxCandidates {
@@ -61,18 +59,55 @@ func (j *job) adopt(ctx context.Context, s, t mailhaul.Reader, todo, unexplained
 	return a.adopted, err
 }
 
-// restoreFlags finds out what flags a message lacks that was being appended
-// when the connection, or one of us, died: a server that is killed may keep the
-// message and lose its flags. What is missing is no wish of the target's user,
-// so it is set like any change of the source's. A message that was there before
-// keeps its flags.
+// mendedPair is a message that we appended, and the flags that it was sent
+// with.
+type mendedPair struct {
+	foundPair
+	sent  []mailhaul.Flag
+	whole bool // the target has, or had, all of them
+}
+
+// ours reports whether we put the message there: it was sent, and what was
+// found lies where everything does that was stored since. A twin of it that was
+// there before may be its user's own.
+func (a *adoption) ours(p foundPair) bool {
+	if !a.inDoubt.Contains(p.Source) {
+		return false
+	}
+	return slices.ContainsFunc(a.intents, func(in checkpoint.Intent) bool {
+		return p.Target >= in.Watermark && in.Sources.Contains(p.Source)
+	})
+}
+
+// mend takes note of a message of ours whose flags may be others on the target
+// than on the source: the server died, or the source's user has changed them
+// since they were sent.
+func (a *adoption) mend(p foundPair) {
+	if !a.ours(p) {
+		return // it was there before: its flags are its user's
+	}
+	m, known := a.j.sent[p.Source]
+	if !known {
+		m.flags = p.flags // an earlier run sent it, with flags that nobody knows
+	}
+	sent, _ := mailhaul.NormalizeFlags(m.flags)
+	if known && m.stored && sameFlags(sent, p.flags) || len(sent)+len(p.flags) == 0 {
+		return
+	}
+	a.mended = append(a.mended, mendedPair{p, sent, m.stored})
+}
+
+// restoreFlags merges the flags of such messages. A server that is killed may
+// keep the message of a batch in flight and lose its flags: what is missing is
+// no wish of the target's user then, so it is set like any change of the
+// source's.
 func (a *adoption) restoreFlags(ctx context.Context, c *comparison) error {
-	if len(a.interrupted) == 0 {
+	if len(a.mended) == 0 {
 		return nil
 	}
-	pairs := make(map[mailhaul.UID]foundPair, len(a.interrupted))
-	uids := make([]mailhaul.UID, 0, len(a.interrupted))
-	for _, p := range a.interrupted {
+	pairs := make(map[mailhaul.UID]mendedPair, len(a.mended))
+	uids := make([]mailhaul.UID, 0, len(a.mended))
+	for _, p := range a.mended {
 		pairs[p.Target] = p
 		uids = append(uids, p.Target)
 	}
@@ -86,8 +121,11 @@ func (a *adoption) restoreFlags(ctx context.Context, c *comparison) error {
 		}
 		delete(pairs, m.UID)
 		now, _ := mailhaul.NormalizeFlags(m.Flags)
-		base := common(p.flags, now)
-		if len(base) == len(p.flags) {
+		base := p.sent
+		if !p.whole {
+			base = common(base, now)
+		}
+		if sameFlags(base, p.flags) {
 			continue
 		}
 		rec, known, err := a.j.led.Get(ctx, p.Source)
@@ -189,9 +227,7 @@ func (a *adoption) record(ctx context.Context, pairs []foundPair) error {
 			case !known:
 				records = append(records, a.recordOf(p))
 				fresh = append(fresh, p)
-				if a.unanswered.Contains(p.Source) && len(p.flags) > 0 {
-					a.interrupted = append(a.interrupted, p)
-				}
+				a.mend(p)
 			case changed:
 				if p.Basis.Altered() {
 					a.j.alterForm(p.Pair)
@@ -219,7 +255,7 @@ func (a *adoption) record(ctx context.Context, pairs []foundPair) error {
 
 func (a *adoption) recordOf(p foundPair) checkpoint.Record {
 	rec := checkpoint.Record{Source: p.Source, Target: p.Target, Base: p.flags, Altered: p.Basis.Altered()}
-	rec.Adopted = !a.inDoubt.Contains(p.Source) // else it is ours
+	rec.Adopted = !a.ours(p)
 	if a.j.toReadBack(p.Pair, a.inDoubt) {
 		rec.State = checkpoint.Unread
 	}
@@ -248,10 +284,10 @@ func (j *job) found(pairs []foundPair) {
 			j.alterForm(p.Pair)
 			delete(j.checks, p.Source)
 		}
-		if size, ours := j.sent[p.Source]; ours {
+		if m, ours := j.sent[p.Source]; ours {
 			delete(j.sent, p.Source)
 			copied++
-			bytes += size
+			bytes += m.size
 		} else {
 			adopted++
 		}

@@ -258,7 +258,7 @@ func (a *appender) outcome(ctx context.Context, f *inFlight, outcomes []mailhaul
 			if o.UID == 0 || !believed {
 				open = true
 				j.lostAt = time.Now() // it may be shown late
-				j.sent[m.UID] = f.sizes[i]
+				j.sent[m.UID] = sentMessage{f.sizes[i], m.Flags, true}
 				continue
 			}
 			rec := checkpoint.Record{Source: m.UID, Target: o.UID, Base: m.Flags}
@@ -273,7 +273,7 @@ func (a *appender) outcome(ctx context.Context, f *inFlight, outcomes []mailhaul
 		default:
 			allStored = false
 			open = true
-			j.sent[m.UID] = f.sizes[i]
+			j.sent[m.UID] = sentMessage{f.sizes[i], m.Flags, false}
 			j.lostAt = time.Now()
 			if failure = graver(failure, o.Err); failure == nil {
 				failure = j.errorf("append to", mailhaul.Transient, errors.New("the server did not say what became of a message"))

@@ -138,6 +138,11 @@ func (j *job) compare(ctx context.Context) (*comparison, error) {
 		state.SourceStatus.HighestModSeq = 0
 		j.led.SetState(state)
 	}
+	if told != nil { // a copy may have turned out to be another message's
+		if absent.orphans, err = j.stillRecorded(ctx, absent.orphans); err != nil {
+			return nil, err
+		}
+	}
 	if c.orphans, err = j.orphans(ctx, t, absent.orphans); err != nil {
 		return nil, err
 	}
@@ -224,6 +229,7 @@ func (j *job) trust(ctx context.Context, source, target mailhaul.Status) (st che
 	if st.Target == "" || st.TargetValidity == 0 {
 		st = checkpoint.MailboxState{
 			Target: j.target.Wire, SourceValidity: source.UIDValidity, TargetValidity: target.UIDValidity, Explained: 1,
+			SourceID: mailboxID(j.source, ""), TargetID: mailboxID(j.target, ""),
 		}
 		j.led.SetState(st)
 	}

@@ -112,6 +112,21 @@ func (j *job) release(ctx context.Context, records []checkpoint.Record) error {
 	return j.led.Put(ctx, records...)
 }
 
+// stillRecorded returns those records that are as they were.
+func (j *job) stillRecorded(ctx context.Context, records []checkpoint.Record) ([]checkpoint.Record, error) {
+	still := records[:0]
+	for _, rec := range records {
+		now, known, err := j.led.Get(ctx, rec.Source)
+		if err != nil {
+			return nil, err
+		}
+		if known && now.Placed() && now.Target == rec.Target {
+			still = append(still, rec)
+		}
+	}
+	return still, nil
+}
+
 // orphans finds out what flags copies have on the target. Those that are not
 // ours to delete are released at once.
 func (j *job) orphans(ctx context.Context, t mailhaul.Reader, gone []checkpoint.Record) ([]orphan, error) {

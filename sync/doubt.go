@@ -54,6 +54,9 @@ func (t *told) confirm(ctx context.Context, source, target mailhaul.UID, altered
 	}
 	t.confirmed.Add(source)
 	changed = rec.Target != target || altered && !rec.Altered
+	if rec.Target != target {
+		rec.Adopted = true // it looks like ours, and may be a twin that its user put there
+	}
 	rec.Target, rec.Altered = target, rec.Altered || altered
 	return rec, true, changed, nil
 }

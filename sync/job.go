@@ -48,7 +48,7 @@ type job struct {
 	altered  mailhaul.UIDSet              // listed as having other octets on the target
 	top      mailhaul.UID                 // the highest that the target named since it was last compared
 	there    int                          // messages that it must hold
-	sent     map[mailhaul.UID]int64       // sizes of messages that were sent and whose UID on the target is not known
+	sent     map[mailhaul.UID]sentMessage // messages that were sent and whose UID on the target is not known
 	checks   map[mailhaul.UID]fingerprint // to be read back, by source UID
 	lostAt   time.Time                    // when a connection was last lost with messages in doubt
 
@@ -68,7 +68,7 @@ type job struct {
 func newJob(r *run, m folderMove, led *checkpoint.MailboxLedger) *job {
 	j := &job{
 		r: r, source: m.Source, folder: m, led: led, limit: r.cfg.BatchMessages,
-		sent:    make(map[mailhaul.UID]int64),
+		sent:    make(map[mailhaul.UID]sentMessage),
 		checks:  make(map[mailhaul.UID]fingerprint),
 		strikes: make(map[mailhaul.UID]int),
 		lastErr: make(map[mailhaul.UID]error),
@@ -77,6 +77,13 @@ func newJob(r *run, m folderMove, led *checkpoint.MailboxLedger) *job {
 		j.target = *m.Target
 	}
 	return j
+}
+
+// sentMessage is a message as it was sent.
+type sentMessage struct {
+	size   int64
+	flags  []mailhaul.Flag
+	stored bool // the server said that it has it
 }
 
 // maxStrikes is how often a message may break a connection, or stay away

@@ -48,14 +48,15 @@ func (r *run) followRenames(ctx context.Context, source, target *mailhaul.Listin
 		}
 		st := led.State()
 		now := onTarget[st.Target]
-		if now == nil {
-			continue // both are gone: there is nothing to compare
-		}
 		m, err := r.renamed(ctx, led, source, func(m mailhaul.Mailbox) (identity, *mailhaul.Mailbox, *mailhaul.Mailbox) {
 			if taken[m.Wire] {
 				return different, nil, nil
 			}
-			return identify(m, st.SourceValidity, st.SourceStatus.UIDNext, st.SourceID), &m, now
+			is := identify(m, st.SourceValidity, st.SourceStatus.UIDNext, st.SourceID)
+			if is == possible && now == nil {
+				is = different // both are gone: there is nothing to compare
+			}
+			return is, &m, now
 		})
 		if err != nil {
 			return err
@@ -67,7 +68,7 @@ func (r *run) followRenames(ctx context.Context, source, target *mailhaul.Listin
 			return err
 		}
 		taken[m.Wire] = true
-		r.tally.warn(fmt.Sprintf("mailbox %q of the source is called %q now; its copy is still %q", wire, m.Name, now.Name))
+		r.tally.warn(fmt.Sprintf("mailbox %q of the source is called %q now; its copy keeps the name %q", wire, m.Name, st.Target))
 	}
 	for _, m := range source.Mailboxes {
 		led, err := r.ledger.Mailbox(ctx, m.Wire)
@@ -115,6 +116,14 @@ func byWire(l *mailhaul.Listing) map[string]*mailhaul.Mailbox {
 	return all
 }
 
+// mailboxID returns the MAILBOXID that a listing told, or what is known of it.
+func mailboxID(m mailhaul.Mailbox, known string) string {
+	if m.Status != nil && m.Status.MailboxID != "" {
+		return m.Status.MailboxID
+	}
+	return known
+}
+
 // identity is what a listing says of whether a mailbox is one that we know.
 type identity uint8
 
@@ -132,12 +141,12 @@ func identify(m mailhaul.Mailbox, validity mailhaul.UIDValidity, least mailhaul.
 		return different
 	case s == nil:
 		return possible
-	case s.UIDValidity != validity || s.UIDNext != 0 && s.UIDNext < least:
-		return different
-	case id != "" && s.MailboxID != "":
+	case id != "" && s.MailboxID != "": // whatever its UIDs are worth
 		if id == s.MailboxID {
 			return proved
 		}
+		return different
+	case s.UIDValidity != validity || s.UIDNext != 0 && s.UIDNext < least:
 		return different
 	}
 	return possible

@@ -488,15 +488,14 @@ func (r *run) conclude(ctx context.Context, jobs []*job, doubt bool) error {
 	}
 	for _, j := range jobs {
 		st := status[j.target.Wire]
-		if !j.complete || j.untouched || st == nil {
+		state := j.led.State()
+		if j.untouched || st == nil || state.Target != j.target.Wire {
 			continue
 		}
-		state := j.led.State()
-		state.TargetStatus = *st
-		state.TargetID = st.MailboxID
-		if s := j.source.Status; s != nil {
-			state.SourceID = s.MailboxID
+		if j.complete {
+			state.TargetStatus = *st
 		}
+		state.SourceID, state.TargetID = mailboxID(j.source, state.SourceID), cmp.Or(st.MailboxID, state.TargetID)
 		j.led.SetState(state)
 		j.led.Defer()
 	}
