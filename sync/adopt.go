@@ -178,7 +178,7 @@ func (a *adoption) inMemory(ctx context.Context, todo, unexplained mailhaul.UIDS
 // error, it returns the pairs that listings decide.
 func (a *adoption) match(ctx context.Context, ours, theirs []uidmap.Candidate) ([]uidmap.Pair, error) {
 	matching := uidmap.Match
-	if a.j.led.State().Imposed != "" {
+	if a.j.impose || a.j.led.State().Imposed != "" {
 		matching = uidmap.MatchImposed
 	}
 	match := matching(ours, theirs)

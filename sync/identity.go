@@ -167,7 +167,11 @@ func (j *job) ask(ctx context.Context, imposer mailhaul.Imposer) error {
 	if m.Wire == "" {
 		m = mailhaul.Mailbox{Path: j.folder.TargetPath, Name: j.r.target.Naming.Join(j.folder.TargetPath), Role: j.folder.Role}
 	}
-	if j.can, err = imposer.Imposable(ctx, m, want); err != nil {
+	j.can, err = imposer.Imposable(ctx, m, want)
+	switch {
+	case mailhaul.KindOf(err) == mailhaul.Permanent && scope(err) == mailhaul.ScopeMailbox:
+		j.can = mailhaul.Imposable{Level: mailhaul.LevelOrder, Reason: reasonOf(err)}
+	case err != nil:
 		return err
 	}
 	if !j.begun() {

@@ -65,6 +65,8 @@ func (j *job) identityFrom(m mapped) MailboxIdentity {
 	})
 	if rank(st.Imposed) < rank(mailhaul.LevelUID) && out.Level != mailhaul.LevelNone {
 		out.Level, out.Reason = mailhaul.LevelOrder, j.whyNotImposed()
+	} else if out.Level == j.can.Level && j.can.Reason != "" {
+		out.Reason = j.can.Reason // its driver knows best
 	}
 	return out
 }

@@ -39,6 +39,9 @@ func (j *job) moveImposed(ctx context.Context, c *comparison) (again bool, err e
 		}
 		m.source, m.next, m.rest = c.source, c.next, j.giveUpBreakers(c.todo.Minus(j.failed))
 		if m.rest.Len() == 0 && !m.owed(c.target, c.present) {
+			if err := m.takeOver(ctx, c.target); err != nil {
+				return false, err
+			}
 			return more, j.settleSource(ctx, m.source, bases)
 		}
 	}
@@ -90,6 +93,28 @@ func (m *imposition) owed(target mailhaul.Status, present int) bool {
 		imposed == mailhaul.LevelExact &&
 			(present == 0 && want.UIDValidity != 0 && want.UIDValidity != target.UIDValidity ||
 				want.HighestModSeq > target.HighestModSeq && target.HighestModSeq != 0)
+}
+
+// takeOver finds out whether a mailbox of which the checkpoint knows nothing, or
+// not enough, has been given its identity already: by a run whose checkpoint
+// was lost. The proof says then whether that holds.
+func (m *imposition) takeOver(ctx context.Context, target mailhaul.Status) error {
+	j := m.j
+	st := j.led.State()
+	if st.Imposed != "" || !j.asked || rank(j.can.Level) < rank(mailhaul.LevelUID) {
+		return nil
+	}
+	others, err := j.underOthers(ctx, tellsUIDLs(j.r.cfg.Source, j.source))
+	if err != nil || others > 0 {
+		return err
+	}
+	st.Imposed = mailhaul.LevelUID
+	if target.UIDValidity == m.source.UIDValidity && !j.assigned() {
+		st.Imposed = j.can.Level
+	}
+	j.led.SetState(st)
+	j.unprove()
+	return nil
 }
 
 // prepare describes the messages of the first session. Without a comparison it

@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/mailhaul/mailhaul"
+	"github.com/mailhaul/mailhaul/checkpoint"
 	"github.com/mailhaul/mailhaul/internal/memmail"
 	mailsync "github.com/mailhaul/mailhaul/sync"
 )
@@ -619,4 +620,100 @@ func TestRecoverIsCalledAfterADeath(t *testing.T) {
 	require.Equal(t, []string{"INBOX"}, r.imposer.Recovered())
 	require.Empty(t, res.Failed)
 	r.exact("INBOX")
+}
+
+// A checkpoint that was lost, or rolled back to any earlier commit, costs time
+// and no identity.
+func TestIdentityOutlivesTheCheckpoint(t *testing.T) {
+	for name, set := range kinds {
+		t.Run(name, func(t *testing.T) {
+			r := newImposeRig(t, set)
+			r.cfg.Identity = mailhaul.LevelExact
+			history := &historyStore{Store: r.store}
+			r.store = history
+			r.cfg.BatchMessages = 5
+			mailsync.SetSession(&r.cfg, 10)
+			r.holes("INBOX", 33)
+			for range 3 {
+				r.source.Add("INBOX", mail("twin", 1))
+			}
+			r.empty("Empty").Next = 44
+			r.run()
+			r.holes("INBOX", 8)
+			r.run()
+			require.Greater(t, len(history.ops), 3)
+			for n := range history.ops {
+				old := checkpoint.NewMemory()
+				for _, ops := range history.ops[:n] {
+					require.NoError(t, old.Commit(context.Background(), ops))
+				}
+				r.store = old
+				res := r.run()
+				require.Zero(t, res.Copied, "rolled back to commit %d", n)
+				require.Empty(t, res.Failed)
+				for _, p := range []string{"INBOX", "Empty"} {
+					require.Equal(t, mailhaul.LevelExact, detail(t, res, p).Level, "rolled back to commit %d: %+v", n, detail(t, res, p))
+					r.exact(p)
+				}
+				require.EqualValues(t, 1, r.run().RoundTrips)
+			}
+		})
+	}
+}
+
+// What cannot be proved is moved all the same.
+func TestWhatCannotBeProvedIsMoved(t *testing.T) {
+	r := newImposeRig(t, nil)
+	r.holes("INBOX", 10)
+	r.target.Hooks.Fetch = func(_ string, uid mailhaul.UID) (bool, error) {
+		return false, &mailhaul.Error{Op: "fetch", UID: uid, Kind: mailhaul.Permanent, Scope: mailhaul.ScopeMessage, Err: errors.New("its index is corrupt")}
+	}
+	res := r.run()
+	require.Empty(t, res.Failed)
+	require.Len(t, res.Warnings, 1)
+	require.Contains(t, res.Warnings[0], "could not be proved")
+	m := detail(t, res, "INBOX")
+	require.Equal(t, mailhaul.LevelOrder, m.Level)
+	require.Equal(t, 10, m.SameUID)
+	require.Contains(t, m.Reason, "have not been read")
+	r.target.Hooks.Fetch = nil
+	r.source.Change("INBOX", uids(r.source, "INBOX")[0], func(m *memmail.Stored) { m.Flags = nil })
+	require.Equal(t, mailhaul.LevelExact, detail(t, r.run(), "INBOX").Level)
+}
+
+// The driver's own reason is the one that is reported.
+func TestReasonOfTheDriver(t *testing.T) {
+	r := newImposeRig(t, func(i *memmail.Imposer) { i.Max = mailhaul.LevelUID })
+	r.holes("INBOX", 3)
+	r.imposer.Ask = func(m string) error {
+		if m != "Odd" {
+			return nil
+		}
+		return &mailhaul.Error{Op: "ask", Kind: mailhaul.Permanent, Scope: mailhaul.ScopeMailbox, Err: errors.New("its name is not for administrators")}
+	}
+	r.holes("Odd", 3)
+	res := r.run()
+	require.Equal(t, "the UIDVALIDITY cannot be set", detail(t, res, "INBOX").Reason)
+	require.Equal(t, "its name is not for administrators", detail(t, res, "Odd").Reason)
+	require.Equal(t, mailhaul.LevelOrder, detail(t, res, "Odd").Level)
+	require.Equal(t, 6, res.Copied)
+}
+
+// With the checkpoint lost, twins that are still there are recognised by their
+// UIDs; the one that the target's user removed is the one that comes back.
+func TestTwinsAreRecognisedByTheirUIDs(t *testing.T) {
+	r := newImposeRig(t, nil)
+	r.holes("INBOX", 5)
+	var twins []mailhaul.UID
+	for range 4 {
+		twins = append(twins, r.source.Add("INBOX", mail("twin", 1)))
+	}
+	r.run()
+	r.target.Expunge("INBOX", twins[0])
+	r.store = checkpoint.NewMemory()
+	res := r.run()
+	require.Equal(t, 1, res.Copied)
+	m := detail(t, res, "INBOX")
+	require.Equal(t, 8, m.SameUID, "%+v", m)
+	require.Equal(t, twins[0], m.EndedAt)
 }

@@ -136,6 +136,10 @@ type prover struct {
 	samples        int
 	bytes          int64
 	seed           uint64
+
+	// try, if set, reads the UIDLs; that they cannot be read is no error then,
+	// but evidence.popErr.
+	try func(func() error) error
 }
 
 // evidence is what was read of one mailbox.
@@ -147,6 +151,7 @@ type evidence struct {
 	checked, sampled, missing int
 
 	pop                bool // the target's POP3 server was read
+	popErr             error
 	withUIDL, sameUIDL int
 	inOrder            bool
 }
@@ -166,8 +171,16 @@ func (p *prover) prove(ctx context.Context, only *mailhaul.UIDSet) (*evidence, e
 		return nil, err
 	}
 	if p.pop != nil && p.to.IsInbox() && tellsUIDLs(p.source, p.from) {
-		if err := p.readUIDLs(ctx, e, uidls); err != nil {
+		try := p.try
+		if try == nil {
+			try = func(f func() error) error { return f() }
+		}
+		err := try(func() error { return p.readUIDLs(ctx, e, uidls) })
+		switch {
+		case err != nil && (ctx.Err() != nil || p.try == nil):
 			return nil, err
+		case err != nil:
+			e.pop, e.popErr = false, err
 		}
 	}
 	return e, nil
@@ -524,6 +537,7 @@ func (j *job) proveIdentity(ctx context.Context) (again bool, err error) {
 	p := prover{
 		source: j.r.cfg.Source, target: j.r.cfg.Target, pop: j.r.cfg.UIDLTarget, from: j.source, to: j.target, led: j.led,
 		samples: runSamples, bytes: runSampleBytes,
+		try: func(f func() error) error { return j.r.retry(ctx, j.source.Name, min(2, j.r.cfg.Retries), f) },
 	}
 	only := &j.wrote
 	if rank(j.before) < rank(mailhaul.LevelUID) {
@@ -531,10 +545,17 @@ func (j *job) proveIdentity(ctx context.Context) (again bool, err error) {
 	}
 	e, err := p.prove(ctx, only)
 	switch {
+	case err != nil && ctx.Err() == nil && (messageOnly(err) || mailhaul.KindOf(err) == mailhaul.Permanent && scope(err) == mailhaul.ScopeMailbox):
+		// All is moved; that it cannot be proved is no reason to say otherwise.
+		j.r.tally.warn(fmt.Sprintf("mailbox %q: its identity could not be proved: %s", j.source.Name, reasonOf(err)))
+		return false, nil
 	case err != nil:
 		return false, err
 	case e.target.UIDValidity != st.TargetValidity || e.source.UIDValidity != st.SourceValidity:
 		return true, nil
+	}
+	if e.popErr != nil {
+		j.r.tally.warn(fmt.Sprintf("mailbox %q: its UIDLs could not be proved, since the target's POP3 server did not show them: %v", j.source.Name, e.popErr))
 	}
 	j.proof = e
 	// All that is there is ours, and all of ours is there.

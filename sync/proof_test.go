@@ -4,6 +4,7 @@ package sync_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"slices"
@@ -180,6 +181,29 @@ func TestUIDLsAreImposedAndProved(t *testing.T) {
 			require.Equal(t, mailhaul.LevelExact, detail(t, res, "INBOX").Level, "%+v", detail(t, res, "INBOX"))
 		})
 	}
+}
+
+// A POP3 server that cannot be asked does not stop a move.
+func TestUIDLsThatCannotBeRead(t *testing.T) {
+	r := newPopRig(t, pop3server.Options{})
+	r.imposer = r.target.Imposer()
+	for i := range 5 {
+		r.drop.Add(popUIDL(i), popMessage(i))
+	}
+	refused := memmail.New("carl")
+	refused.Hooks.Open = func(string, bool) error {
+		return &mailhaul.Error{Op: "log in", Kind: mailhaul.Auth, Scope: mailhaul.ScopeAccount, Err: errors.New("no")}
+	}
+	r.cfg.UIDLTarget = refused.POP3()
+	res := r.mustRun()
+	require.Equal(t, 5, res.Copied)
+	require.Len(t, res.Warnings, 1)
+	require.Contains(t, res.Warnings[0], "UIDLs could not be proved")
+	require.Equal(t, mailsync.NotProved, detail(t, res, "INBOX").UIDLs)
+	require.Equal(t, mailhaul.LevelUID, detail(t, res, "INBOX").Level)
+
+	r.cfg.UIDLTarget = r.target.POP3()
+	require.Equal(t, mailhaul.LevelExact, detail(t, r.mustRun(), "INBOX").Level, "it is tried again")
 }
 
 func TestProveFindsUIDLsThatDiffer(t *testing.T) {
