@@ -39,7 +39,7 @@ func (l *Ledger) Where(ctx context.Context, mailbox string, uid mailhaul.UID) (P
 	if err != nil || !ok {
 		return Place{}, false, err
 	}
-	assigned, err := m.UIDLs(ctx)
+	assigned, err := m.assigned(ctx)
 	if err != nil {
 		return Place{}, false, err
 	}
@@ -53,7 +53,7 @@ func (l *Ledger) WhereUIDL(ctx context.Context, mailbox string, uidl mailhaul.UI
 	if err != nil || m == nil {
 		return nil, err
 	}
-	assigned, err := m.UIDLs(ctx)
+	assigned, err := m.assigned(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -105,7 +105,7 @@ func (l *Ledger) ExportMap(ctx context.Context, w io.Writer, uidl func(mailbox s
 
 func (m *MailboxLedger) export(ctx context.Context, out *uidmap.MapWriter, uidl func(string, mailhaul.UID) mailhaul.UIDL) error {
 	st := m.State()
-	assigned, err := m.UIDLs(ctx)
+	assigned, err := m.assigned(ctx)
 	if err != nil {
 		return err
 	}
@@ -140,6 +140,15 @@ func (l *Ledger) known(ctx context.Context, wire string) (*MailboxLedger, error)
 		return nil, ctx.Err()
 	}
 	return l.Mailbox(ctx, wire)
+}
+
+// assigned returns what was assigned to the messages of a POP3 source. Others
+// have UIDs of their own.
+func (m *MailboxLedger) assigned(ctx context.Context) ([]AssignedUIDL, error) {
+	if m.ledger.pair.From.Protocol != mailhaul.POP3 {
+		return nil, nil
+	}
+	return m.UIDLs(ctx)
 }
 
 // place returns what a record says. What stands in the place of a UIDL where a

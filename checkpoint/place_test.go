@@ -14,7 +14,7 @@ import (
 
 func TestWhereAndExport(t *testing.T) {
 	store := checkpoint.NewMemory()
-	pair := checkpoint.Pair{From: mailhaul.Account{Protocol: mailhaul.IMAP, Host: "a", User: "u"}, To: mailhaul.Account{Protocol: mailhaul.IMAP, Host: "b", User: "u"}}
+	pair := checkpoint.Pair{From: mailhaul.Account{Protocol: mailhaul.POP3, Host: "a", User: "u"}, To: mailhaul.Account{Protocol: mailhaul.IMAP, Host: "b", User: "u"}}
 	l, err := checkpoint.OpenLedger(ctx, store, pair)
 	require.NoError(t, err)
 	work, err := l.Mailbox(ctx, "Work")
@@ -108,3 +108,26 @@ func TestWhereAndExport(t *testing.T) {
 type full struct{}
 
 func (full) Write([]byte) (int, error) { return 0, errors.New("full") }
+
+// TestExportOfAnIMAPSource: its UIDs are its own, and nothing was assigned to
+// them.
+func TestExportOfAnIMAPSource(t *testing.T) {
+	store := checkpoint.NewMemory()
+	pair := checkpoint.Pair{From: mailhaul.Account{Protocol: mailhaul.IMAP, Host: "a", User: "u"}, To: mailhaul.Account{Protocol: mailhaul.IMAP, Host: "b", User: "u"}}
+	l, err := checkpoint.OpenLedger(ctx, store, pair)
+	require.NoError(t, err)
+	m, err := l.Mailbox(ctx, "INBOX")
+	require.NoError(t, err)
+	m.SetState(checkpoint.MailboxState{Target: "INBOX", SourceValidity: 1, TargetValidity: 1, SourceStatus: mailhaul.Status{UIDValidity: 1, UIDNext: 18}})
+	require.NoError(t, m.Put(ctx, checkpoint.Record{Source: 17, Target: 17}))
+	require.NoError(t, m.Commit(ctx))
+	l, err = checkpoint.OpenLedger(ctx, store, pair)
+	require.NoError(t, err)
+	var b strings.Builder
+	require.NoError(t, l.ExportMap(ctx, &b, nil))
+	require.Contains(t, b.String(), "\n17 17\n")
+	p, ok, err := l.Where(ctx, "INBOX", 17)
+	require.NoError(t, err)
+	require.True(t, ok)
+	require.EqualValues(t, 17, p.TargetUID)
+}
