@@ -60,7 +60,7 @@ func (j *job) identityFrom(m mapped) MailboxIdentity {
 		target = &j.proof.target
 	}
 	out := identityOf(j.source.Name, j.target.Name, m, identityFacts{
-		source: source, target: target, assigned: j.assigned(), uidls: tellsUIDLs(j.r.cfg.Source, j.source), found: j.proof,
+		source: source, target: target, assigned: j.assigned(), uidls: tellsUIDLs(j.r.cfg.Source, j.source), found: j.proof, imposed: st.Imposed,
 		inherited: j.proof == nil && st.Proved != "", proved: st.Proved,
 	})
 	if rank(st.Imposed) < rank(mailhaul.LevelUID) && out.Level != mailhaul.LevelNone {
@@ -95,6 +95,7 @@ type identityFacts struct {
 	target          *mailhaul.Status // nil: not known
 	assigned, uidls bool
 	found           *evidence
+	imposed         mailhaul.Level // that the Imposer has promised
 	inherited       bool           // an earlier run has read both sides, and nothing has changed since
 	proved          mailhaul.Level // by that run
 }
@@ -115,8 +116,16 @@ func identityOf(sourceName, targetName string, m mapped, f identityFacts) Mailbo
 			if t.UIDNext != 0 {
 				out.UIDNext = finding(t.UIDNext >= f.source.UIDNext)
 			}
-			if f.source.HighestModSeq != 0 && (f.found != nil || t.HighestModSeq != 0) {
+			switch {
+			case f.source.HighestModSeq == 0:
+			case t.HighestModSeq != 0:
 				out.HighestModSeq = finding(t.HighestModSeq >= f.source.HighestModSeq)
+			case f.found != nil && f.imposed == mailhaul.LevelExact:
+				// The Imposer has vouched for it, and what is read, such as the
+				// files of a server, tells none.
+				out.HighestModSeq = NotApplicable
+			case f.found != nil:
+				out.HighestModSeq = DoesNotHold
 			}
 		}
 	}

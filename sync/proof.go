@@ -117,7 +117,7 @@ func Prove(ctx context.Context, source, target mailhaul.Source, opts ProveOption
 		}
 		out := identityOf(m.Source.Name, m.Target.Name, e.mapped, identityFacts{
 			source: e.source, target: &e.target, assigned: source.Account().Protocol == mailhaul.POP3,
-			uidls: tellsUIDLs(source, m.Source), found: e,
+			uidls: tellsUIDLs(source, m.Source), found: e, imposed: st.Imposed,
 		})
 		p.Mailboxes = append(p.Mailboxes, out)
 		if opts.Progress != nil {
