@@ -14,17 +14,20 @@ import (
 	"time"
 
 	"github.com/mailhaul/mailhaul"
+	"github.com/mailhaul/mailhaul/uidmap/maildir"
 )
 
 // options is the command line, checked.
 type options struct {
 	from, to         mailhaul.Server
+	maildir          *maildir.Config // instead of an account to write to
 	include, exclude []string
 	renames          *renames
 	state            string
 	connections      int
 	limits           limits
 	deletes          deletes
+	identity         identity
 	popSeen          bool
 	popExpire0       bool
 	dryRun           bool
@@ -75,6 +78,8 @@ func parse(args []string, env func(string) string) (*options, error) {
 	fs.Func("refuse-deletes", "", collect(&opt.deletes.refused))
 	fs.BoolVar(&opt.popSeen, "pop3-seen", false, "")
 	fs.BoolVar(&opt.popExpire0, "pop3-allow-expire-0", false, "")
+	var ident identityFlags
+	ident.register(fs)
 	fs.BoolVar(&opt.dryRun, "dry-run", false, "")
 	fs.BoolVar(&opt.verify, "verify", false, "")
 	fs.DurationVar(&opt.follow, "follow", 0, "")
@@ -128,12 +133,35 @@ func parse(args []string, env func(string) string) (*options, error) {
 	if opt.limits, err = rates.limits(); err != nil {
 		return nil, err
 	}
+	files := strings.HasPrefix(strings.ToLower(to.url), "maildir:")
+	if opt.identity, err = ident.check(env, plaintext, files, given); err != nil {
+		return nil, err
+	}
+	switch {
+	case ident.mapExport != "" && (opt.dryRun || opt.verify):
+		return nil, errors.New("-map-export writes what a run has done; leave out -dry-run and -verify")
+	case opt.verify && (ident.fillers != 0 || given["identity-admin"] || given["identity-exec"] || given["uidl-to"] || given["identity"]):
+		return nil, errors.New("-verify compares mail, octet by octet; leave out what is said of identity")
+	case !given["from"] && (opt.identity.demand != "best" || ident.fillers != 0 || given["identity-admin"] || given["identity-exec"] || given["uidl-to"] || given["map-export"]):
+		return nil, errors.New("what is said of identity needs -from and -to: whose is to be kept?")
+	}
 	if !given["from"] {
 		opt.demo = true
 		return opt, nil
 	}
 	if opt.from, err = from.server(env, plaintext); err != nil {
 		return nil, err
+	}
+	if files {
+		if to.passwordFile != "" || to.ca != "" || len(to.pins) > 0 || to.tlsMin != "" {
+			return nil, errors.New("-to is a Maildir, where nobody logs in; leave out -to-password-file, -to-ca, -to-pin and -to-tls-min")
+		}
+		c, err := maildir.ParseURL(to.url)
+		if err != nil {
+			return nil, fmt.Errorf("-to: %w", err)
+		}
+		opt.maildir, opt.to = &c, mailhaul.Server{Protocol: maildir.Protocol, Host: "localhost", User: c.Path}
+		return opt, nil
 	}
 	if opt.to, err = to.server(env, plaintext); err != nil {
 		return nil, err

@@ -58,6 +58,38 @@ Folders ("/" stands between levels, whatever the servers use):
                                        with those below it (INBOX moves alone);
                                        repeatable
 
+What mail programs know the mail by (docs/identity.md says which server allows what):
+  -identity best                       keep as much of it as the target allows, which
+                                       is the default; or demand, before anything is
+                                       written, one of
+             exact                     UIDVALIDITY, UIDs, UIDLs: no program notices
+             uid                       UIDs only
+             order                     that UIDs rise in the order of the source
+  -identity-admin URL                  who may give the target UIDVALIDITYs and UIDs:
+    doveadms://:PASSWORD@host[:24245]  Dovecot's dsync, by its doveadm_password
+    doveadm+https://:KEY@host[:8443]   Dovecot's HTTP API, by its doveadm_api_key
+    doveadm://… doveadm+http://…       the same without TLS, as with imap+plain
+    cyrus+imaps://admin:PASSWORD@host  an administrator of a Cyrus; also cyrus+imap
+  -identity-admin-password-file FILE   the password or key; or put it into
+  MAILHAUL_IDENTITY_ADMIN_PASSWORD     the environment
+  -identity-admin-ca -identity-admin-pin
+                                       as for an account
+  -identity-exec '["ssh","mx",…]'      Dovecot's dsync through a command, which no
+                                       shell reads; {user} stands for the user
+  -uidl-format FORMAT                  how the target makes UIDLs, where it cannot be
+                                       asked: Dovecot's pop3_uidl_format, or Cyrus's
+                                       uidl_format
+  -fillers N                           close gaps between UIDs with up to N messages in
+                                       a folder that are removed again: for the HTTP
+                                       API, or, with -identity uid, for any server
+  -uidl-to pop3s://user@host           prove over POP3 that the target's UIDLs are those
+                                       of the source; -uidl-to-password-file,
+                                       MAILHAUL_UIDL_TO_PASSWORD, -uidl-to-ca and
+                                       -uidl-to-pin are as for an account
+  -map-export FILE                     write down which message went where, as text
+  -to maildir:///path                  write into the files of a server on this machine;
+                                       ?server=dovecot or courier says whose they are
+
 Run:
   -state FILE                          remember here what was moved (default
                                        mailhaul.db); one file serves many accounts
@@ -110,7 +142,8 @@ Exit status:
   0  all of the source is on the target
   1  some messages are not, and the report lists them (-verify: something of the
      source is missing on the target, or there twice)
-  2  the command line is wrong
+  2  the command line is wrong, or demands more identity than the target can be
+     given
   3  a server, the network, a full target or an unusable checkpoint stopped it;
      run it again, it resumes
   4  a user name or password is refused

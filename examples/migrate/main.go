@@ -152,7 +152,7 @@ func pass(ctx context.Context, sys system, opt *options, store checkpoint.Store)
 		}
 		started(s)
 	}
-	syncer, closeAccounts, err := newSyncer(sys, opt, store, events)
+	syncer, pair, closeAccounts, err := newSyncer(sys, opt, store, events)
 	if err != nil {
 		return noResult(opt), err
 	}
@@ -162,17 +162,21 @@ func pass(ctx context.Context, sys system, opt *options, store checkpoint.Store)
 		syncer.Drain()
 	})
 	defer stop()
+	var res *mailsync.Result
 	if opt.follow > 0 {
-		return follow(ctx, opt, syncer, show.say)
+		res, err = follow(ctx, opt, syncer, show.say)
+	} else {
+		res, err = syncer.Run(ctx)
 	}
-	return syncer.Run(ctx)
+	// What was moved has its place, whatever stopped the rest.
+	return res, errors.Join(err, exportMap(context.WithoutCancel(ctx), opt.identity.mapExport, store, pair))
 }
 
 // dryRun finds out what a pass would do. Any signal stops it.
 func dryRun(ctx context.Context, sys system, opt *options, store checkpoint.Store) (*mailsync.Plan, error) {
 	show := newProgress(sys, opt)
 	defer show.close()
-	syncer, closeAccounts, err := newSyncer(sys, opt, store, show.events())
+	syncer, _, closeAccounts, err := newSyncer(sys, opt, store, show.events())
 	if err != nil {
 		return nil, err
 	}
@@ -182,30 +186,43 @@ func dryRun(ctx context.Context, sys system, opt *options, store checkpoint.Stor
 	return syncer.Plan(ctx)
 }
 
-// newSyncer connects the library's pieces. Nothing is opened yet.
-func newSyncer(sys system, opt *options, store checkpoint.Store, events mailsync.Events) (*mailsync.Syncer, func(), error) {
+// newSyncer connects the library's pieces. Nothing is opened yet. The pair is
+// what the checkpoint knows the accounts by.
+func newSyncer(sys system, opt *options, store checkpoint.Store, events mailsync.Events) (*mailsync.Syncer, checkpoint.Pair, func(), error) {
 	from, to, closeAccounts, err := newAccounts(sys, opt, store, events.Waiting)
 	if err != nil {
-		return nil, nil, err
+		return nil, checkpoint.Pair{}, nil, err
+	}
+	pair := checkpoint.Pair{From: from.Account(), To: to.Account()}
+	proof, err := newUIDLTarget(opt, newLogger(sys, opt))
+	if err != nil {
+		closeAccounts()
+		return nil, pair, nil, err
+	}
+	if proof != nil {
+		closeOthers := closeAccounts
+		closeAccounts = func() { closeOthers(); _ = proof.Close() }
 	}
 	syncer, err := mailsync.New(mailsync.Config{
-		Source:    from,
-		Target:    to,
-		Store:     store,
-		Include:   opt.include,
-		Exclude:   opt.exclude,
-		Rename:    opt.renames.path,
-		Mailboxes: opt.connections,
-		Deletes:   mailsync.Deletes(opt.deletes.policy),
-		Confirm:   opt.deletes.decide,
-		Events:    events,
-		Logger:    newLogger(sys, opt),
+		Source:     from,
+		Target:     to,
+		Store:      store,
+		Include:    opt.include,
+		Exclude:    opt.exclude,
+		Rename:     opt.renames.path,
+		Mailboxes:  opt.connections,
+		Identity:   opt.identity.level(),
+		UIDLTarget: proof,
+		Deletes:    mailsync.Deletes(opt.deletes.policy),
+		Confirm:    opt.deletes.decide,
+		Events:     events,
+		Logger:     newLogger(sys, opt),
 	})
 	if err != nil {
 		closeAccounts()
-		return nil, nil, err
+		return nil, pair, nil, err
 	}
-	return syncer, closeAccounts, nil
+	return syncer, pair, closeAccounts, nil
 }
 
 // newAccounts makes both sides. Nothing is opened yet. The store, if any, keeps
@@ -225,9 +242,7 @@ func newAccounts(sys system, opt *options, store checkpoint.Store, waiting func(
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	to, err = imapx.New(imapx.Config{
-		Server: opt.to, Connections: opt.connections, Throttle: writing, Logger: logger.With("side", "to"),
-	})
+	to, err = newTarget(opt, writing, logger.With("side", "to"))
 	if err != nil {
 		return nil, nil, nil, errors.Join(err, from.Close())
 	}

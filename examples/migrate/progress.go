@@ -27,7 +27,7 @@ func newProgress(sys system, opt *options) progress {
 	} else {
 		p = &lines{w: sys.stderr, now: time.Now}
 	}
-	p.say(fmt.Sprintf("connecting to %s and %s", opt.from.Addr(), opt.to.Addr()))
+	p.say(fmt.Sprintf("connecting to %s and %s", opt.from.Addr(), opt.toWhere()))
 	return p
 }
 

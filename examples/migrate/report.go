@@ -120,7 +120,7 @@ func complain(sys system, err error) int {
 	switch {
 	case mailhaul.KindOf(err) == mailhaul.Auth:
 		return exitAuth
-	case errors.Is(err, mailsync.ErrFolders): // other flags are the cure
+	case errors.Is(err, mailsync.ErrFolders), errors.Is(err, mailsync.ErrIdentity): // other flags are the cure
 		return exitUsage
 	}
 	return exitStopped
@@ -145,6 +145,9 @@ func explain(err error) string {
 		return "stopped at once, on request: " + resume
 	}
 	sentence := clean(err.Error())
+	if errors.Is(err, mailsync.ErrIdentity) {
+		return sentence
+	}
 	if e, ok := errors.AsType[*mailhaul.Error](err); ok && e.Hint != "" {
 		return sentence
 	}
@@ -178,7 +181,7 @@ func text(opt *options, res *mailsync.Result, err error) string {
 	some("altered", len(res.Altered), "changed by the target's server")
 	row("failed", count(len(res.Failed)), "")
 	row("time", elapsed(res.Seconds), rate(res)+count(int(res.RoundTrips))+" round trips")
-	identity(&b, res.Identity)
+	levels(&b, res.Identity)
 
 	if len(res.Held) > 0 {
 		b.WriteString("\nFolders that were held stay as they are until they are named with -confirm-deletes or -refuse-deletes.\n")
@@ -220,10 +223,10 @@ func rate(res *mailsync.Result) string {
 	return size(int64(float64(res.Bytes)/res.Seconds)) + "/s, "
 }
 
-// identity says, level by level, what mail clients will find unchanged.
-func identity(b *strings.Builder, levels map[string]string) {
+// levels says, level by level, what mail clients will find unchanged.
+func levels(b *strings.Builder, of map[string]string) {
 	byLevel := map[string][]string{}
-	for mailbox, level := range levels {
+	for mailbox, level := range of {
 		byLevel[level] = append(byLevel[level], mailbox)
 	}
 	names := make([]string, 0, len(byLevel))
@@ -235,6 +238,8 @@ func identity(b *strings.Builder, levels map[string]string) {
 	})
 	for i, level := range names {
 		meaning := map[string]string{
+			"exact": "mail programs find all as it was",
+			"uid":   "UIDs are those of the source",
 			"order": "UIDs rise in the order of the source",
 			"none":  "UIDs are not in the order of the source",
 		}[level]

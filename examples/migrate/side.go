@@ -22,12 +22,13 @@ import (
 
 // side is what the flags say of one account.
 type side struct {
-	name         string // "from" or "to"
-	url          string
-	passwordFile string
-	ca           string
-	pins         []string
-	tlsMin       string
+	name          string // of its flag: "from", "to", …
+	url           string
+	plain, secure string // the schemes without and with TLS, where they are not those of accounts
+	passwordFile  string
+	ca            string
+	pins          []string
+	tlsMin        string
 }
 
 // server turns the flags into what the library wants. Its errors never quote a
@@ -45,19 +46,22 @@ func (s side) server(env func(string) string, allowPlaintext bool) (srv mailhaul
 	if srv.Protocol == mailhaul.POP3 && s.name == "to" {
 		return fail(": nothing can be moved to a POP3 server, since POP3 only reads; give an IMAP URL")
 	}
+	if s.plain == "" {
+		s.plain, s.secure = string(srv.Protocol)+"+plain", fmt.Sprintf("%[1]ss or %[1]s", srv.Protocol)
+	}
 	if srv.Security == mailhaul.Plaintext {
 		if len(s.pins) > 0 || s.ca != "" || s.tlsMin != "" {
-			return fail(": an %[2]s+plain URL is without TLS, so -%[1]s-ca, -%[1]s-pin and -%[1]s-tls-min would do nothing; leave them out, or use %[2]ss or %[2]s", s.name, srv.Protocol)
+			return fail(": %[2]s is without TLS, so -%[1]s-ca, -%[1]s-pin and the like would do nothing; leave them out, or use %[3]s", s.name, s.plain, s.secure)
 		}
 		if !allowPlaintext && !loopback(srv.Host) {
-			return fail(": %[1]s is not this machine, and %[2]s+plain would send the password and all mail in the clear; use %[2]ss or %[2]s, or allow it with -allow-plaintext", srv.Host, srv.Protocol)
+			return fail(": %s is not this machine, and %s would send the password and all mail in the clear; use %s, or allow it with -allow-plaintext", srv.Host, s.plain, s.secure)
 		}
 		srv.AllowPlaintext = allowPlaintext
 	}
 	if srv.TLS, err = s.tls(); err != nil {
 		return mailhaul.Server{}, err
 	}
-	switch env := env("MAILHAUL_" + strings.ToUpper(s.name) + "_PASSWORD"); {
+	switch env := env(s.variable()); {
 	case s.passwordFile != "":
 		if srv.Credentials, err = fromFile(s.passwordFile); err != nil {
 			return fail("-password-file: %w", err)
@@ -67,9 +71,14 @@ func (s side) server(env func(string) string, allowPlaintext bool) (srv mailhaul
 		secret := mailhaul.NewSecret(env)
 		srv.Credentials = func(context.Context) (mailhaul.Secret, error) { return secret, nil }
 	case srv.Mechanism != "EXTERNAL":
-		return fail(": there is no password for %q; put it into a file and name that with -%s-password-file, or into MAILHAUL_%s_PASSWORD", srv.User, s.name, strings.ToUpper(s.name))
+		return fail(": there is no password for %q; put it into a file and name that with -%s-password-file, or into %s", srv.User, s.name, s.variable())
 	}
 	return srv, nil
+}
+
+// variable is the part of the environment that may hold the password.
+func (s side) variable() string {
+	return "MAILHAUL_" + strings.ReplaceAll(strings.ToUpper(s.name), "-", "_") + "_PASSWORD"
 }
 
 // loopback reports whether a host is this machine by its name alone. That a
