@@ -259,3 +259,35 @@ func TestCancelled(t *testing.T) {
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	require.Less(t, time.Since(start), 5*time.Second)
 }
+
+// TestWhatIsAskedOfTheServer: the switches without which it would delete, or
+// look at other mailboxes.
+func TestWhatIsAskedOfTheServer(t *testing.T) {
+	asked := make(chan record, 1)
+	target := peerOf(t, func(in *bufio.Reader, out io.Writer) {
+		_, _ = io.WriteString(out, greeted)
+		keys := make(map[byte][]string)
+		for {
+			line, err := in.ReadString('\n')
+			if err != nil || len(line) < 2 {
+				return
+			}
+			line = strings.TrimSuffix(line, "\n")
+			if k := keys[line[0]]; k != nil {
+				r, err := parseValues(line[1:], k)
+				if err == nil && line[0] == itemHandshake {
+					asked <- r
+				}
+				return
+			}
+			keys[line[0]], _ = parseKeys(line[1:])
+		}
+	})
+	_, err := target.OpenImposing(ctxOf(t), mailhaul.Mailbox{Path: []string{"A"}, Name: "A", Wire: "A"}, mailhaul.Identity{UIDValidity: 9})
+	require.Error(t, err)
+	r := <-asked
+	require.Equal(t, "A", r["sync_box"])
+	for _, key := range []string{"no_backup_overwrite", "backup_recv", "send_mail_requests"} {
+		require.Contains(t, r, key)
+	}
+}

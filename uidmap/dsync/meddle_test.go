@@ -37,6 +37,7 @@ func TestDeliveredInTheMiddle(t *testing.T) {
 			at   []int // before which message something is delivered
 		}{
 			{"at first", []int{0}},
+			{"in the middle", []int{60}},
 			{"often", []int{0, 30, 60, 61, 110}},
 			{"at last", []int{120}},
 		} {
