@@ -161,7 +161,7 @@ func TestCutAnywhere(t *testing.T) {
 		r.holds(l, messages()...)
 		require.Empty(t, r.target.Warnings())
 	}
-	const points = 12
+	const points = 9
 	for i := range int64(points) {
 		run(t, r, r.box(fmt.Sprintf("out%d", i)), plenty, allOut*i/points)
 	}
