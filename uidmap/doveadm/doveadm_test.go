@@ -10,12 +10,14 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/mailhaul/mailhaul"
+	"github.com/mailhaul/mailhaul/imapx"
 	"github.com/mailhaul/mailhaul/internal/imapserver"
 	"github.com/mailhaul/mailhaul/internal/testserver"
 	"github.com/mailhaul/mailhaul/uidmap"
@@ -452,4 +454,36 @@ func TestOverTLS(t *testing.T) {
 	can, err = d.Imposable(t.Context(), named(t, cl, "INBOX"), identity(1, 0))
 	require.NoError(t, err)
 	require.Equal(t, mailhaul.LevelExact, can.Level)
+}
+
+// TestRelief: the session opens the mailbox again before it has piled up too
+// much, and goes on with the same identity, fillers or not.
+func TestRelief(t *testing.T) {
+	s := testserver.Dovecot(t, testserver.DovecotOptions{})
+	for i, filled := range []bool{false, true} {
+		var selects atomic.Int32
+		cl, err := imapx.New(imapx.Config{Server: s.Account(i + 1).Server, Trace: func(l imapx.TraceLine) {
+			if l.Sent && strings.Contains(l.Text, "SELECT ") && !strings.Contains(l.Text, "UNSELECT") {
+				selects.Add(1)
+			}
+		}})
+		require.NoError(t, err)
+		defer cl.Close()
+		var target mailhaul.Target = cl
+		if filled {
+			target, err = filler.New(filler.Config{Target: cl, Max: 100})
+			require.NoError(t, err)
+		}
+		d := imposer(t, s, target)
+		w, err := d.OpenImposing(t.Context(), named(t, cl, "INBOX"), identity(5, 0))
+		require.NoError(t, err)
+		w.(*doveadm.Writer).Pile()
+		before := selects.Load()
+		r, err := w.Append(t.Context(), outgoing(10, 12, 1000, 1001, 2000))
+		require.NoError(t, err)
+		require.NoError(t, w.Finish(t.Context()))
+		require.NoError(t, w.Close())
+		require.Equal(t, []mailhaul.UID{10, 12, 1000, 1001, 2000}, uidsOf(t, r))
+		require.Equal(t, before+1, selects.Load())
+	}
 }
