@@ -38,13 +38,11 @@ func (p *pool) warm(ctx context.Context, n int) {
 		}
 		dialling.Go(func() {
 			c, err := p.dial(ctx, p)
-			if err == nil {
-				err = c.introduced(ctx)
-			}
-			if c == nil {
+			if err != nil {
 				<-p.slots
 				return
 			}
+			_ = c.introduced(ctx) // what went wrong ended the connection, as put sees
 			p.put(c)
 		})
 	}
