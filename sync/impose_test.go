@@ -18,6 +18,8 @@ import (
 	"github.com/mailhaul/mailhaul"
 	"github.com/mailhaul/mailhaul/checkpoint"
 	"github.com/mailhaul/mailhaul/internal/memmail"
+	"github.com/mailhaul/mailhaul/internal/pop3server"
+	"github.com/mailhaul/mailhaul/pop3x"
 	mailsync "github.com/mailhaul/mailhaul/sync"
 )
 
@@ -361,6 +363,17 @@ func TestDemandIsRefusedBeforeAnythingIsWritten(t *testing.T) {
 		require.ErrorIs(t, err, mailsync.ErrIdentity, "a plan says so, too")
 
 		r.cfg.Identity = "" // the best that each allows
+		plan, err := r.syncer().Plan(context.Background())
+		require.NoError(t, err)
+		untouched(r)
+		for _, m := range plan.Mailboxes {
+			if m.Source == "INBOX" {
+				require.Equal(t, mailhaul.LevelExact, m.Identity)
+			} else {
+				require.Equal(t, mailhaul.LevelOrder, m.Identity)
+				require.NotEmpty(t, m.Reason)
+			}
+		}
 		res := r.run()
 		require.Equal(t, mailhaul.LevelExact, detail(t, res, "INBOX").Level)
 		require.Equal(t, mailhaul.LevelOrder, detail(t, res, "Work").Level)
@@ -716,4 +729,76 @@ func TestTwinsAreRecognisedByTheirUIDs(t *testing.T) {
 	m := detail(t, res, "INBOX")
 	require.Equal(t, 8, m.SameUID, "%+v", m)
 	require.Equal(t, twins[0], m.EndedAt)
+}
+
+// A map that was exported and imported stands in for a lost checkpoint, and is
+// believed no more than one.
+func TestImportedMapStandsInForTheCheckpoint(t *testing.T) {
+	r := newImposeRig(t, nil)
+	r.holes("INBOX", 30)
+	r.holes("Work", 5)
+	r.empty("Empty")
+	r.run()
+	ctx := context.Background()
+	pair := checkpoint.Pair{From: r.source.Account(), To: r.target.Account()}
+	ledger, err := checkpoint.OpenLedger(ctx, r.store, pair)
+	require.NoError(t, err)
+	var text strings.Builder
+	require.NoError(t, ledger.ExportMap(ctx, &text, nil))
+	imports := func() {
+		r.store = checkpoint.NewMemory()
+		ledger, err := checkpoint.OpenLedger(ctx, r.store, pair)
+		require.NoError(t, err)
+		n, err := ledger.ImportMap(ctx, strings.NewReader(text.String()))
+		require.NoError(t, err)
+		require.Equal(t, 35, n)
+		_, err = ledger.ImportMap(ctx, strings.NewReader(text.String()))
+		require.ErrorContains(t, err, "already")
+	}
+	imports()
+	r.holes("Work", 2)
+	res := r.run()
+	require.Equal(t, 2, res.Copied)
+	require.Zero(t, res.Adopted, "nothing had to be recognised")
+	for _, p := range []string{"INBOX", "Work", "Empty"} {
+		r.exact(p)
+		require.Equal(t, mailhaul.LevelExact, detail(t, res, p).Level, "%+v", detail(t, res, p))
+	}
+
+	imports() // it is old by now
+	res = r.run()
+	require.Zero(t, res.Copied)
+	require.Equal(t, 2, res.Adopted)
+	r.exact("Work")
+}
+
+func TestImportedMapOfAPOP3Account(t *testing.T) {
+	r := newPopRig(t, pop3server.Options{})
+	for i := range 9 {
+		r.drop.Add(popUIDL(i), popMessage(i))
+	}
+	r.mustRun()
+	source, err := pop3x.New(r.pop)
+	require.NoError(t, err)
+	require.NoError(t, source.Close())
+	ctx := context.Background()
+	pair := checkpoint.Pair{From: source.Account(), To: r.target.Account()}
+	ledger, err := checkpoint.OpenLedger(ctx, r.store, pair)
+	require.NoError(t, err)
+	var text strings.Builder
+	require.NoError(t, ledger.ExportMap(ctx, &text, nil))
+	some := strings.Replace(text.String(), "\n4 4 "+popUIDL(3), "", 1) // another tool does not know all
+	require.NotEqual(t, text.String(), some)
+	r.store = checkpoint.NewMemory()
+	ledger, err = checkpoint.OpenLedger(ctx, r.store, pair)
+	require.NoError(t, err)
+	n, err := ledger.ImportMap(ctx, strings.NewReader(some))
+	require.NoError(t, err)
+	require.Equal(t, 8, n)
+	r.drop.Add(popUIDL(9), popMessage(9))
+	res := r.mustRun()
+	require.Equal(t, 1, res.Copied)
+	require.Equal(t, 1, res.Adopted)
+	require.Equal(t, 8, res.Skipped)
+	r.same()
 }
