@@ -33,9 +33,8 @@
 //     maildirfolder; sizes in file names (S= and W=). Its index is left alone,
 //     since Dovecot compares it with the files, but exchanged for an empty log
 //     that only says with which mod-sequence to go on, where it would contradict
-//     them: when an empty mailbox gets another UIDVALIDITY, when messages come
-//     with UIDLs or an order, which the index may say that there are none of,
-//     and when HIGHESTMODSEQ is to be raised. Seen with Dovecot 2.3.
+//     them: when an empty mailbox gets another UIDVALIDITY, and when
+//     HIGHESTMODSEQ is to be raised. Seen with Dovecot 2.3.19.
 //   - Courier (5; 4 as far as it has these files): courierimapuiddb;
 //     courierimapkeywords; courierimapsubscribed; and for INBOX, where the
 //     messages come with UIDLs, courierpop3dsizelist in version 2, which
@@ -79,7 +78,8 @@
 // Who has a mailbox open is found out by /proc, on Linux, as root or as the mail
 // user. A server on another machine that shares the disk, in a container that
 // this process is not outside of, or with INDEX= or CONTROL= elsewhere, cannot
-// be seen; with CONTROL= elsewhere the lists of UIDs are elsewhere too, and this
-// package is of no use. Dovecot's flags of messages that are in its index only
+// be seen. Nothing is concluded from files that changed of late: the last pass
+// changed them, too. With CONTROL= elsewhere the lists of UIDs are elsewhere, and
+// this package is of no use. Dovecot's flags of messages that are in its index only
 // (\Recent, keywords beyond 26) are not seen either.
 package maildir

@@ -78,5 +78,4 @@ func TestHighestModSeqIsNotLower(t *testing.T) {
 	want.HighestModSeq = 5010
 	impose(t, target, inbox, want)
 	require.Equal(t, was, f.stampOf(indexLog))
-	require.NotContains(t, s.Log(), "rror")
 }

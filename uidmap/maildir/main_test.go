@@ -34,7 +34,9 @@ func serve(t testing.TB, flavor Flavor) *testserver.Server {
 	if flavor == Courier {
 		return testserver.Courier(t, testserver.Options{Users: 1})
 	}
-	return testserver.Dovecot(t, testserver.DovecotOptions{Options: testserver.Options{Users: 1}})
+	s := testserver.Dovecot(t, testserver.DovecotOptions{Options: testserver.Options{Users: 1}})
+	t.Cleanup(func() { require.NotRegexp(t, "(?i)error|corrupt|broken|panic", s.Log(), "Dovecot complains") })
+	return s
 }
 
 // tree opens the Maildir of the server's user.

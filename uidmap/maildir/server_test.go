@@ -231,15 +231,22 @@ func TestKnownEmptyMailboxIsRenamed(t *testing.T) {
 		box := target.naming().Prefix + "Box"
 		command(t, c, "CREATE %s", box)
 		require.NotContains(t, command(t, c, "STATUS %s (UIDNEXT UIDVALIDITY)", box), "4711")
+		for range 3 { // it has had mail, too
+			appendMail(t, s, box)
+		}
 		command(t, c, "SELECT %s", box)
+		command(t, c, "STORE 1:* +FLAGS.SILENT (\\Deleted)")
 		command(t, c, "CLOSE")
+		require.Contains(t, command(t, c, "STATUS %s (UIDNEXT MESSAGES)", box), "4")
 		c.Close()
 		require.NoError(t, target.checkUnusedSoon(t))
 		l, err := target.List(context.Background())
 		require.NoError(t, err)
 		m := l.Find([]string{"Box"})
 		require.NotNil(t, m)
-		impose(t, target, *m, identity(4711, 500))
+		l1 := letter{uid: 2}
+		impose(t, target, *m, identity(4711, 500, l1), l1)
+		sameAs(t, served(t, s).Find("Box"), 4711, []letter{l1})
 		require.Contains(t, command(t, session(t, s), "STATUS %s (UIDNEXT UIDVALIDITY)", box), "(UIDNEXT 500 UIDVALIDITY 4711)")
 		require.Contains(t, appendMail(t, s, box), "[APPENDUID 4711 500]")
 	})
@@ -278,7 +285,8 @@ func TestCourierAndLongNumbers(t *testing.T) {
 }
 
 // Mail of the server's own, which has no UIDLs but by format, has been listed
-// over POP3, which Dovecot notes in its index, before mail with UIDLs comes.
+// over POP3, which Dovecot notes in its index, before mail with UIDLs comes. With
+// a Maildir it looks all the same, so that the index can stay.
 func TestUIDLsBehindMailThatHasNone(t *testing.T) {
 	t.Parallel()
 	s := serve(t, Dovecot)

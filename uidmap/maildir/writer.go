@@ -85,8 +85,8 @@ func (f folder) openLocked(want *mailhaul.Identity) (*writer, error) {
 	return w, nil
 }
 
-// rename gives an empty mailbox another UIDVALIDITY. What the server remembers
-// of it has to go: it would take the change for damage.
+// rename gives an empty mailbox another UIDVALIDITY. What Dovecot remembers of
+// it speaks of the old one, and goes.
 func (f folder) rename(v *view, validity mailhaul.UIDValidity) error {
 	if err := f.newIndex(0); err != nil {
 		return err
@@ -314,20 +314,8 @@ func (w *writer) commitLocked(ctx context.Context, batch []*staged) error {
 		return err
 	}
 	list := w.list.clone()
-	ordered := false // UIDLs, or an order, that Dovecot's index may hide
 	for _, s := range batch {
 		if err := w.assign(list, s); err != nil {
-			return err
-		}
-		ordered = ordered || len(s.entry.ext) > 0
-	}
-	if ordered {
-		// Dovecot notes in its index that messages above some UID have no
-		// UIDLs of their own, and looks no further.
-		if err := f.checkUnused(); err != nil {
-			return err
-		}
-		if err := f.newIndex(0); err != nil {
 			return err
 		}
 	}
