@@ -37,16 +37,15 @@ func mergeFlags(base, source, target []mailhaul.Flag) (add, remove []mailhaul.Fl
 
 // blocked reports whether f excludes, or is excluded by, a flag that the target has.
 func blocked(f mailhaul.Flag, target []mailhaul.Flag) bool {
-	opposite := map[mailhaul.Flag]mailhaul.Flag{
-		"$Junk": "$NotJunk", "$NotJunk": "$Junk", "Junk": "NonJunk", "NonJunk": "Junk",
-	}
-	for a, b := range opposite {
-		if f.Equal(a) && mailhaul.HasFlag(target, b) {
+	for _, o := range opposites {
+		if f.Equal(o[0]) && mailhaul.HasFlag(target, o[1]) || f.Equal(o[1]) && mailhaul.HasFlag(target, o[0]) {
 			return true
 		}
 	}
 	return false
 }
+
+var opposites = [...][2]mailhaul.Flag{{"$Junk", "$NotJunk"}, {"Junk", "NonJunk"}}
 
 // sameFlags reports whether two normalised lists hold the same flags.
 func sameFlags(a, b []mailhaul.Flag) bool {
