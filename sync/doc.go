@@ -51,7 +51,9 @@
 //
 //  5. The target's user wins. Flags merge three ways on what the source had at
 //     the last pass; a message that the target's user removed is never brought
-//     back as long as the checkpoint remembers it; nothing is ever expunged.
+//     back as long as the checkpoint remembers it; copies follow the source's
+//     deletions only if Config.Deletes says so, they are ours, and nobody uses
+//     them. Where much vanishes at once the mailbox is held (Config.Confirm).
 //     (TestSecondPassCarriesWhatChanged,
 //     TestFlagOfTheTargetsUserSurvivesEveryPass)
 //
@@ -106,7 +108,8 @@
 //
 // # What it does not do
 //
-// It deletes nothing, on either side, and never changes a message. Messages of
+// It deletes nothing on the source, nor on the target unless Config.Deletes says
+// so, and never changes a message. Messages of
 // a \Flagged mailbox are not moved, since other mailboxes hold them; of an \All
 // mailbox only those that no other mailbox holds. Flags that only the target's
 // user changed are not carried back to the source.
