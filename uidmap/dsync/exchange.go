@@ -182,7 +182,7 @@ func (x *exchange) choose(next, common mailhaul.UID) {
 			uid++
 		}
 	default:
-		n := portion
+		n := x.t.portion
 		switch {
 		case k.whole:
 			n = len(k.want.Messages)

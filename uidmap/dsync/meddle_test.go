@@ -207,3 +207,35 @@ func TestNothingElseIsTouched(t *testing.T) {
 		})
 	}
 }
+
+// TestManyExchanges: one Writer, one exchange after the other, with mail of
+// others and messages left out in between.
+func TestManyExchanges(t *testing.T) {
+	for _, store := range stores {
+		t.Run(store, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, testserver.DovecotOptions{Store: store})
+			r.portion = 7
+			box := r.box()
+			want := mailhaul.Identity{UIDValidity: 7, UIDNext: 500, UIDLs: store != "sdbox"}
+			for u := mailhaul.UID(1); u <= 40; u++ {
+				want.Messages = append(want.Messages, messages(u*3)...)
+			}
+			withUIDLs(want.Messages)
+			all := r.impose(box, want)
+			requireStored(t, want.Messages, all)
+			requireSeen(t, r, "INBOX", want.Messages)
+			if want.UIDLs {
+				require.Equal(t, string(want.Messages[39].UIDL), r.uidls()[0])
+				require.Equal(t, string(want.Messages[0].UIDL), r.uidls()[39])
+			}
+
+			other := r.box("Other")
+			left := []mailhaul.UID{3, 21, 24, 60, 117, 120}
+			kept := slices.DeleteFunc(slices.Clone(want.Messages), func(m mailhaul.Message) bool { return slices.Contains(left, m.UID) })
+			requireStored(t, kept, r.impose(other, want, left...))
+			requireSeen(t, r, other.Wire, kept)
+			require.Contains(t, r.see(other.Wire).status, "UIDNEXT 500")
+		})
+	}
+}

@@ -23,8 +23,9 @@ const (
 type Target struct {
 	mailhaul.Target // all but identity
 
-	cfg   Config
-	where string
+	cfg     Config
+	where   string
+	portion int // how many messages an exchange takes
 
 	mu    sync.Mutex        // protects the fields below
 	store *string           // what askStore has answered
@@ -44,7 +45,7 @@ func New(inner mailhaul.Target, cfg Config) (*Target, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	return &Target{Target: inner, cfg: cfg, where: cfg.where(), guids: make(map[string]string)}, nil
+	return &Target{Target: inner, cfg: cfg, where: cfg.where(), portion: portion, guids: make(map[string]string)}, nil
 }
 
 // Unwrap returns the Target that is decorated.
