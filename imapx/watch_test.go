@@ -273,8 +273,10 @@ func TestWatchGivesWay(t *testing.T) {
 		require.Equal(t, "listening to 1 of 1", h.next(t))
 		synctest.Wait()
 		require.Zero(t, th.working(), "it is idle while it listens")
+		start := time.Now()
 		th.recallAll()
 		err := <-h.err
+		require.Less(t, time.Since(start), 2*time.Second)
 		require.ErrorIs(t, err, errWanted)
 		require.Equal(t, mailhaul.Transient, mailhaul.KindOf(err))
 		require.Zero(t, th.open())
