@@ -56,10 +56,15 @@ type Pass struct {
 }
 
 // The least time between two looks into a POP3 account, and how long Follow
-// waits for more when it has been told of a change.
+// waits for more when it has been told of a change: as long as the last pass
+// took if that is longer, so that a server that never stops telling has half of
+// the time to itself. Passes over everything are made for the sake of what is told
+// no more often than listings says.
 const (
 	popPoll   = 5 * time.Minute
 	gathering = 200 * time.Millisecond
+	gatherMax = 5 * time.Second
+	listings  = 10 * time.Second
 )
 
 func (o FollowOptions) withDefaults(source mailhaul.Source) (FollowOptions, error) {
@@ -135,12 +140,14 @@ type follower struct {
 	ears   *ears // nil: nobody listens
 
 	nextPoll, nextWhole time.Time
-	lastPass            time.Time // when the last pass ended
-	lastWhole           bool      // and whether it looked at everything
-	quietFrom           time.Time // since when there was nothing to do
-	failures            int       // in a row
-	notBefore           time.Time // after a failure
-	condition           bool      // Until has said that it is the end
+	nextListed          time.Time     // when a change of the list of mailboxes is heeded again
+	took                time.Duration // by the last pass
+	lastPass            time.Time     // when the last pass ended
+	lastWhole           bool          // and whether it looked at everything
+	quietFrom           time.Time     // since when there was nothing to do
+	failures            int           // in a row
+	notBefore           time.Time     // after a failure
+	condition           bool          // Until has said that it is the end
 }
 
 // errOver ends the loop: all is done.
@@ -177,8 +184,12 @@ func (f *follower) step(ctx context.Context) error {
 		return f.last(ctx, now)
 	}
 	switch changed, list := f.news.look(f.ground); {
-	case list || !now.Before(f.nextWhole):
-		return f.whole(ctx)
+	case list && !now.Before(f.nextListed), !now.Before(f.nextWhole):
+		err := f.whole(ctx)
+		if list {
+			f.nextListed = time.Now().Add(listings)
+		}
+		return err
 	case len(changed) > 0:
 		return f.some(ctx, changed)
 	case !now.Before(f.nextPoll):
@@ -256,6 +267,7 @@ func (f *follower) some(ctx context.Context, changed map[string]bool) error {
 func (f *follower) passed(ctx context.Context, whole bool, res *Result, err error) error {
 	f.sum.add(res, whole)
 	f.lastPass, f.lastWhole = time.Now(), whole && err == nil
+	f.took = time.Duration(res.Seconds * float64(time.Second))
 	if res.Changed() || err != nil {
 		f.quietFrom = f.lastPass
 	}
@@ -394,7 +406,7 @@ func (f *follower) wait(ctx context.Context) error {
 
 // gather waits for more of what has begun to happen.
 func (f *follower) gather(ctx context.Context) error {
-	t := time.NewTimer(gathering)
+	t := time.NewTimer(min(gatherMax, max(gathering, f.took)))
 	defer t.Stop()
 	select {
 	case <-t.C:

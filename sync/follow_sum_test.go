@@ -99,3 +99,32 @@ func TestFollowSumOfSome(t *testing.T) {
 		r.checkCounts(f.res)
 	})
 }
+
+// A server that never stops telling is not asked without a pause.
+func TestFollowATalker(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.fill("INBOX", 3)
+		source := &telling{Source: r.source}
+		f := r.follow(t, source, mailsync.FollowOptions{})
+		f.within(time.Second)
+		for i := range 6000 { // for 10 minutes
+			source.tell([]string{"", "INBOX", "no such mailbox"}[i%3])
+			time.Sleep(100 * time.Millisecond)
+		}
+		f.within(time.Second)
+		whole, some := 0, 0
+		for _, p := range f.passes() {
+			if p.Whole {
+				whole++
+			} else {
+				some++
+			}
+		}
+		require.LessOrEqual(t, whole, 10*60/10+2)
+		require.LessOrEqual(t, some, 10*60*5)
+		require.GreaterOrEqual(t, some, 10*60)
+		f.stop()
+		f.wait()
+	})
+}
