@@ -128,3 +128,32 @@ func TestFollowATalker(t *testing.T) {
 		f.wait()
 	})
 }
+
+// Mail that is carried over while the account is followed has its identity, as
+// that of the first pass has.
+func TestFollowKeepsIdentity(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newImposeRig(t, nil)
+		r.cfg.Identity = mailhaul.LevelExact
+		r.holes("INBOX", 20)
+		source := &telling{Source: r.source}
+		f := r.follow(t, source, mailsync.FollowOptions{Whole: 1000 * time.Hour})
+		f.within(time.Second)
+		for i := range 3 {
+			r.source.Box("INBOX").Next += 5
+			r.source.Add("INBOX", mail("told", i))
+			source.tell("INBOX")
+			f.within(time.Second)
+		}
+		require.Len(t, f.passes(), 4)
+		f.syncer.Drain()
+		f.wait()
+		require.Equal(t, "exact", f.res.Identity["INBOX"])
+		require.Equal(t, 23, f.res.Copied)
+		ours, theirs := r.source.Snapshot("INBOX"), r.target.Snapshot("INBOX")
+		require.Len(t, theirs, len(ours))
+		for i := range ours {
+			require.Equal(t, ours[i].UID, theirs[i].UID)
+		}
+	})
+}

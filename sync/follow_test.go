@@ -103,6 +103,9 @@ func (r *rig) follow(t *testing.T, source mailhaul.Source, opts mailsync.FollowO
 	t.Helper()
 	cfg := r.cfg
 	cfg.Source, cfg.Target, cfg.Store = source, r.target, r.store
+	if r.decorate != nil {
+		cfg.Target = r.decorate(r.target)
+	}
 	s, err := mailsync.New(cfg)
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
