@@ -74,7 +74,10 @@ type Imposer interface {
 	Imposable(ctx context.Context, m Mailbox, want Identity) (Imposable, error)
 
 	// OpenImposing is OpenWriter for messages that are to have the identity
-	// want. No connection may have the mailbox open, or selected. The Writer's
+	// want. No connection may have the mailbox open, or selected. It holds one
+	// connection of the decorated Target at a time, and its Writer no more than
+	// one: with all of them held by those who wait for another, nobody would
+	// go on. The Writer's
 	// Status is the mailbox's with the UIDVALIDITY that it has been given.
 	//
 	// Messages are appended in the order of want.Messages, which says what

@@ -240,15 +240,17 @@ func (f *Imposer) OpenImposing(ctx context.Context, m mailhaul.Mailbox, want mai
 			Hint: "allow more fillers (-fillers), or ask for less identity",
 		}
 	}
+	// Asked before the Writer is opened: that takes a connection, too, and all
+	// of them may be held by Writers that ask.
+	reason, err := f.room(ctx, n)
+	if err != nil {
+		return nil, err
+	}
 	w, err := f.open(ctx, m, want, next)
 	if err != nil {
 		return nil, err
 	}
-	if reason, err := f.room(ctx, n); err != nil || reason != "" {
-		if err != nil {
-			_ = w.Close()
-			return nil, err
-		}
+	if reason != "" {
 		w.stop(reason)
 	}
 	return w, nil
