@@ -390,3 +390,21 @@ func TestFlagsLostAreRestoredByTheNextRun(t *testing.T) {
 	r.run()
 	require.Len(t, r.target.Snapshot("INBOX")[0].Flags, 2)
 }
+
+// A dry run says what would be held, and that a mailbox is not made again.
+func TestPlanWithMailThatIsGone(t *testing.T) {
+	r := newRig(t)
+	r.fill("INBOX", 100)
+	r.fill("Work", 3)
+	r.run()
+	r.target.Box("INBOX").Messages = nil
+	r.target.Delete("Work")
+	p, err := r.syncer().Plan(t.Context())
+	require.NoError(t, err)
+	require.Zero(t, p.Move)
+	require.Contains(t, fmt.Sprint(p.Warnings), `mailbox "INBOX" would be held: 100 of 100 messages are gone from the target`)
+	for _, m := range p.Mailboxes {
+		require.False(t, m.Create, "%+v", m)
+	}
+	require.Len(t, r.run().Held, 1, "a dry run decides nothing")
+}

@@ -187,13 +187,19 @@ func (r *run) estimate(ctx context.Context, jobs []*job, got func(int, PlannedMa
 		}
 		g.Go(func() error {
 			if !m.Create && !j.freshTarget() {
-				if _, err := j.compare(ctx); err != nil { // into the copy of the Store
+				_, err := j.compare(ctx) // into the copy of the Store
+				if held, ok := errors.AsType[*heldError](err); ok {
+					r.tally.warn(fmt.Sprintf("mailbox %q would be held: %v", j.source.Name, held))
+				} else if err != nil {
 					return err
 				}
 				m.Adopt = j.res.Adopted
 			}
 			if err := j.reading(ctx, j.source, j.size(ctx, &m)); err != nil {
 				return err
+			}
+			if m.Create && m.Move == 0 && j.led.State().Target != "" {
+				m.Create = false // its user has deleted it, and it is not made again for nothing
 			}
 			got(i, m)
 			return nil
