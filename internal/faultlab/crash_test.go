@@ -19,7 +19,7 @@ import (
 
 // promisedPairs is how many deaths, each with its restart, an ordinary run
 // tries at least.
-const promisedPairs = 10000
+const promisedPairs = 25000
 
 // TestCrashAtEveryStep lets the process die at each step of each pass, before
 // and after the step had its effect, and restarts it. Then it dies at steps of
@@ -103,6 +103,12 @@ func (l *crashLab) run() {
 	w := l.base.clone()
 	first := l.live(w, nil)
 	l.needed = first.p.messages
+	if w.script != nil { // users worked meanwhile
+		l.was = w.source.Clone()
+	}
+	if n := w.left(); n > 0 && !w.target.NoUIDPlus && !w.spec.back && !w.persona.unsure {
+		l.fault("without a death: %d copies are left whose messages are gone", n)
+	}
 	l.judge(w, "without a death", first)
 	if l.t.Failed() {
 		return
@@ -242,6 +248,9 @@ func (l *crashLab) judge(w *world, what string, last life) {
 	}
 	if len(faults) > 0 {
 		l.fault("%s:\n\t%s", what, strings.Join(faults, "\n\t"))
+	}
+	if w.played < len(w.script) {
+		l.fault("%s: Follow made %d passes of %d", what, w.played, len(w.script))
 	}
 	if w.source.Open() != 0 || w.target.Open() != 0 {
 		l.fault("%s: %d and %d connections are left open", what, w.source.Open(), w.target.Open())

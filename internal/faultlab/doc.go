@@ -6,6 +6,7 @@
 //
 //   - crash_test.go: the process dies at each step that changes anything, and
 //     again at each step of the restart;
+//   - scenarios_test.go, departures_test.go: what is migrated meanwhile;
 //   - persona_test.go: servers with habits, through the same deaths;
 //   - disk_test.go, image_test.go, full_test.go: the checkpoint's disk fails;
 //   - rollback_test.go: an old checkpoint is restored;

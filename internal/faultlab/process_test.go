@@ -8,6 +8,7 @@ import (
 	"errors"
 	"io"
 	"iter"
+	"slices"
 	"sync"
 	"time"
 
@@ -25,8 +26,8 @@ type manner uint8
 const (
 	before manner = iota // it has no effect
 	after                // it has its effect, and nobody is told
-	half                 // of an Append: the first messages are stored
-	late                 // of an Append: all are stored, after the process is gone
+	half                 // of an Append: the first messages are stored; of a Finish: all are, and it does not clear up
+	late                 // all that was handed over is stored, after the process is gone
 )
 
 func (m manner) String() string { return [...]string{"before", "after", "half of", "late"}[m] }
@@ -40,13 +41,22 @@ const (
 	appendStep
 	flagStep
 	create
+	expunge
+	impose  // what OpenImposing changes
+	finish  // of an Imposer's Writer
+	recover // what a Recoverer removes
 )
 
-func (k kind) String() string { return [...]string{"commit", "append", "flags", "create"}[k] }
+func (k kind) String() string {
+	return [...]string{"commit", "append", "flags", "create", "expunge", "impose", "finish", "recover"}[k]
+}
 
 // manners are the ways to die in a step.
 func (k kind) manners() []manner {
-	if k == appendStep {
+	switch k {
+	case appendStep:
+		return []manner{before, after, half, late}
+	case finish:
 		return []manner{before, after, half, late}
 	}
 	return []manner{before, after}
@@ -106,7 +116,7 @@ func (p *process) step(k kind, messages int) (how manner, dies bool, err error) 
 	p.dead = true
 	p.stop()
 	how = p.plan.how
-	if k != appendStep && how > after {
+	if !slices.Contains(k.manners(), how) {
 		how = after
 	}
 	return how, true, nil
@@ -219,7 +229,7 @@ func (t *mortalTarget) OpenWriter(ctx context.Context, m mailhaul.Mailbox) (mail
 	if err != nil {
 		return nil, err
 	}
-	return &mortalWriter{w, t.p, m}, nil
+	return &mortalWriter{Writer: w, p: t.p, m: m}, nil
 }
 
 type mortalReader struct {
@@ -255,6 +265,9 @@ type mortalWriter struct {
 	mailhaul.Writer
 	p *process
 	m mailhaul.Mailbox
+
+	imposing bool
+	held     []memmail.Stored // what an Imposer's Writer has got and its Finish stores
 }
 
 // nothing is the receipt of a process that hears no answer.
@@ -270,6 +283,8 @@ func (w *mortalWriter) Append(ctx context.Context, batch []mailhaul.Outgoing) (m
 	case err != nil:
 		release(batch)
 		return nothing(len(batch)), err
+	case w.answersLate():
+		return w.appendLate(ctx, how, dies, batch)
 	case !dies:
 		receipt, err := w.Writer.Append(ctx, batch)
 		if err != nil && w.p.alive() != nil { // another mailbox's step was the last
@@ -292,22 +307,46 @@ func (w *mortalWriter) Append(ctx context.Context, batch []mailhaul.Outgoing) (m
 			_, _ = w.Writer.Append(dead, batch[:n])
 		}
 	case late:
-		var msgs []memmail.Stored
-		for _, o := range batch {
-			octets, err := io.ReadAll(o.Body.Reader())
-			o.Body.Release()
-			if err != nil {
-				panic(err)
-			}
-			msgs = append(msgs, memmail.Stored{Flags: o.Flags, Date: o.InternalDate, Body: w.p.w.persona.store(octets)})
-		}
+		msgs := w.taken(batch)
+		release(batch)
 		w.p.w.storeLater(w.m.Path, msgs)
 	}
 	return nothing(len(batch)), errDead
 }
 
+// taken reads a batch as the server is to store it.
+func (w *mortalWriter) taken(batch []mailhaul.Outgoing) []memmail.Stored {
+	var msgs []memmail.Stored
+	for _, o := range batch {
+		octets, err := io.ReadAll(o.Body.Reader())
+		if err != nil {
+			panic(err)
+		}
+		m := memmail.Stored{Flags: o.Flags, Date: o.InternalDate, Body: w.p.w.persona.store(octets)}
+		if w.imposing {
+			m.UID = o.UID
+		}
+		msgs = append(msgs, m)
+	}
+	return msgs
+}
+
 func (w *mortalWriter) Store(ctx context.Context, changes []mailhaul.FlagChange) error {
 	return w.p.simple(flagStep, func() error { return w.Writer.Store(ctx, changes) })
+}
+
+// StoreUnchanged implements mailhaul.ConditionalStorer.
+func (w *mortalWriter) StoreUnchanged(ctx context.Context, changes []mailhaul.FlagChange, since mailhaul.ModSeq) (modified mailhaul.UIDSet, err error) {
+	err = w.p.simple(flagStep, func() (err error) {
+		modified, err = w.Writer.(mailhaul.ConditionalStorer).StoreUnchanged(ctx, changes, since)
+		return err
+	})
+	return modified, err
+}
+
+// UIDExpunge implements mailhaul.Expunger.
+func (w *mortalWriter) UIDExpunge(ctx context.Context, set mailhaul.UIDSet) error {
+	return w.p.simple(expunge, func() error { return w.Writer.(mailhaul.Expunger).UIDExpunge(ctx, set) })
 }
 
 func release(batch []mailhaul.Outgoing) {

@@ -215,13 +215,13 @@ func (w *world) remove(path string, uids ...mailhaul.UID) {
 	for _, uid := range uids {
 		m, _ := find(w.source, path, uid)
 		w.spec.removed[string(m.Body)] = true
-		w.target.Expunge(path, w.place(path, m.Body).UID)
+		w.target.Expunge(w.spec.at(path), w.place(path, m.Body).UID)
 	}
 }
 
 // place finds the copy of a message on the target.
 func (w *world) place(path string, body []byte) memmail.Stored {
-	for _, m := range w.target.Snapshot(path) {
+	for _, m := range w.target.Snapshot(w.spec.at(path)) {
 		if string(m.Body) == string(w.persona.store(body)) {
 			return m
 		}

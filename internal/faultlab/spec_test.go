@@ -29,12 +29,17 @@ type spec struct {
 	once    bool                        // the server keeps one copy of twins; the others are failures
 	back    bool                        // the map was lost: what the target's user removed may be back, and flags stay as they are there
 	vanish  map[string]mailhaul.UIDSet  // what disappears from the source when it is fetched
+	copies  map[string]string           // what the copies of mailboxes are called that have another name than the source's
+	leaving map[string]bool             // copies that follow their messages: removed, or flagged as deleted by a process that died
+	stopped map[string]bool             // mailboxes that the brake holds
+	exact   bool                        // the identity was imposed: UIDs, UIDVALIDITY and UIDNEXT are the source's
 }
 
 func newSpec() spec {
 	return spec{
 		theirs: map[string][]memmail.Stored{}, removed: map[string]bool{}, held: map[string]bool{},
 		flags: map[string][]mailhaul.Flag{}, views: map[string]bool{}, vanish: map[string]mailhaul.UIDSet{},
+		copies: map[string]string{}, leaving: map[string]bool{}, stopped: map[string]bool{},
 	}
 }
 
@@ -45,7 +50,16 @@ func (s spec) clone() spec {
 	}
 	s.removed, s.held = maps.Clone(s.removed), maps.Clone(s.held)
 	s.flags, s.views, s.vanish = maps.Clone(s.flags), maps.Clone(s.views), maps.Clone(s.vanish)
+	s.copies, s.leaving, s.stopped = maps.Clone(s.copies), maps.Clone(s.leaving), maps.Clone(s.stopped)
 	return s
+}
+
+// at returns what the copy of a mailbox is called.
+func (s spec) at(path string) string {
+	if copied, ok := s.copies[path]; ok {
+		return copied
+	}
+	return path
 }
 
 // line is a message as it is compared.
@@ -74,8 +88,11 @@ func (w *world) refusals() (n int) {
 
 // line is a message of this world as it is compared.
 func (w *world) line(body []byte, flags []mailhaul.Flag, date time.Time) string {
-	if w.spec.back {
+	if w.spec.back || w.pop {
 		flags = nil
+	}
+	if w.pop { // it has none
+		date = time.Time{}
 	}
 	return line(body, flags, date)
 }
@@ -107,7 +124,7 @@ func (w *world) want(path string) []string {
 		}
 		lines = append(lines, w.line(w.persona.store(m.Body), flags, m.Date))
 	}
-	for _, m := range w.spec.theirs[path] {
+	for _, m := range w.spec.theirs[w.spec.at(path)] {
 		lines = append(lines, w.line(m.Body, m.Flags, m.Date))
 	}
 	slices.Sort(lines)
@@ -121,8 +138,11 @@ func (w *world) differences(res *mailsync.Result, untouched *memmail.Account) []
 	bad := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
 	for _, path := range w.source.Paths() {
 		var got []string
-		for _, m := range w.target.Snapshot(path) {
+		for _, m := range w.target.Snapshot(w.spec.at(path)) {
 			if w.spec.back && w.spec.removed[string(m.Body)] {
+				continue
+			}
+			if w.spec.leaving[string(m.Body)] && w.mayStay(m) {
 				continue
 			}
 			got = append(got, w.line(m.Body, m.Flags, m.Date))
@@ -138,7 +158,59 @@ func (w *world) differences(res *mailsync.Result, untouched *memmail.Account) []
 	}
 	w.reported(res, bad)
 	w.ledger(res, bad)
+	w.identity(bad)
 	return out
+}
+
+// mayStay reports whether a copy whose message is gone may be there still: it
+// is flagged, but the process died before it was removed, or the server cannot
+// do that; or nobody knows for sure that it is ours.
+func (w *world) mayStay(m memmail.Stored) bool {
+	return mailhaul.HasFlag(m.Flags, mailhaul.FlagDeleted) || w.spec.back || w.persona.unsure
+}
+
+// left returns how many copies are there that were to be removed.
+func (w *world) left() (n int) {
+	for _, path := range w.target.Paths() {
+		for _, m := range w.target.Snapshot(path) {
+			if w.spec.leaving[string(m.Body)] {
+				n++
+			}
+		}
+	}
+	for _, path := range w.source.Paths() { // a twin of it that stays
+		for _, m := range w.source.Snapshot(path) {
+			if w.spec.leaving[string(w.persona.store(m.Body))] {
+				n--
+			}
+		}
+	}
+	return n
+}
+
+// identity holds that mailboxes whose identity was imposed have it.
+func (w *world) identity(bad func(string, ...any)) {
+	if !w.spec.exact {
+		return
+	}
+	for _, path := range w.source.Paths() {
+		s, t := w.source.Box(path), w.target.Box(w.spec.at(path))
+		if s.Validity != t.Validity || t.Next < s.Next {
+			bad("%s: UIDVALIDITY %d and UIDNEXT %d became %d and %d", path, s.Validity, s.Next, t.Validity, t.Next)
+		}
+		there := map[mailhaul.UID]string{}
+		for _, m := range t.Messages {
+			there[m.UID] = string(m.Body)
+			if m.Filler {
+				bad("%s: a filler is left", path)
+			}
+		}
+		for _, m := range s.Messages {
+			if there[m.UID] != string(m.Body) {
+				bad("%s UID %d: is not under its UID", path, m.UID)
+			}
+		}
+	}
 }
 
 func sameStored(a, b memmail.Stored) bool {
@@ -171,6 +243,9 @@ func diff(want, got []string) []string {
 func (w *world) reported(res *mailsync.Result, bad func(string, ...any)) {
 	failed, altered := map[string]int{}, map[string]bool{}
 	for _, f := range res.Failed {
+		if f.UID == 0 && w.spec.stopped[f.Mailbox] {
+			continue
+		}
 		m, ok := find(w.source, f.Mailbox, f.UID)
 		if !ok {
 			bad("failure of nothing known: %+v", f)
@@ -224,7 +299,11 @@ func (w *world) ledger(res *mailsync.Result, bad func(string, ...any)) {
 		bad("the checkpoint is not sound: %v", err)
 		return
 	}
-	l, err := checkpoint.OpenLedger(ctx, w.disk, checkpoint.Pair{From: w.source.Account(), To: w.target.Account()})
+	from := w.source.Account()
+	if w.pop {
+		from = newMaildrop(w.source).Account()
+	}
+	l, err := checkpoint.OpenLedger(ctx, w.disk, checkpoint.Pair{From: from, To: w.target.Account()})
 	if err != nil {
 		bad("the ledger cannot be opened: %v", err)
 		return
@@ -254,7 +333,7 @@ func (w *world) ledger(res *mailsync.Result, bad func(string, ...any)) {
 				bad("%s UID %d: no record", path, msg.UID)
 			case !ok || rec.State != checkpoint.Mapped:
 			default:
-				copied, there := find(w.target, path, rec.Target)
+				copied, there := find(w.target, w.spec.at(path), rec.Target)
 				switch {
 				case !there && !w.spec.removed[body]:
 					bad("%s UID %d: is recorded as UID %d, which is not there", path, msg.UID, rec.Target)

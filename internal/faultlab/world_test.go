@@ -26,6 +26,12 @@ type world struct {
 	cfg            mailsync.Config
 	spec           spec
 
+	administrator func(*memmail.Imposer) // of the target; nil: there is none
+	late          bool                   // its Writers store in Finish
+	pop           bool                   // the source is a maildrop
+	script        []func(*world)         // what users do after each pass of Follow; nil: Run is what lives
+	played        int                    // how much of it was done
+
 	mu      sync.Mutex // protects what follows
 	pending []pending  // what the target has received and not stored yet
 	lost    int        // messages that were handed over and that the target never had whole
@@ -66,6 +72,7 @@ func (w *world) clone() *world {
 	c := &world{
 		source: w.source.Clone(), target: w.target.Clone(), disk: w.disk.Clone(),
 		cfg: w.cfg, spec: w.spec.clone(), lost: w.lost,
+		administrator: w.administrator, late: w.late, pop: w.pop, script: w.script, played: w.played,
 	}
 	c.hookVanishing()
 	c.adopt(w.persona)
@@ -142,7 +149,17 @@ func (w *world) live(t testing.TB, plan *death, configure ...func(*mailsync.Conf
 	p := &process{w: w, stop: stop, plan: plan}
 	cfg := w.cfg
 	cfg.Source = &mortalSource{w.source, p}
-	cfg.Target = &mortalTarget{w.target, p}
+	if w.pop {
+		cfg.Source = &mortalSource{newMaildrop(w.source), p}
+	}
+	target := &mortalTarget{w.target, p}
+	cfg.Target = target
+	if w.administrator != nil {
+		imposer := w.target.Imposer()
+		w.administrator(imposer)
+		w.late = imposer.Late
+		cfg.Target = &mortalImposer{target, imposer}
+	}
 	cfg.Store = &mortalStore{w.disk, p}
 	for _, f := range configure {
 		f(&cfg)
@@ -151,12 +168,31 @@ func (w *world) live(t testing.TB, plan *death, configure ...func(*mailsync.Conf
 	if err != nil {
 		t.Fatal(err)
 	}
-	res, err := s.Run(ctx)
+	var res *mailsync.Result
+	if w.script == nil {
+		res, err = s.Run(ctx)
+	} else {
+		res, err = w.follow(ctx, s)
+	}
 	if p.dead && err == nil {
 		// It died in its very last steps, whose failure is no error.
 		err = errDead
 	}
 	return life{p, res, err}
+}
+
+// follow lets the process follow the source. Users work after each pass, as
+// long as there is something in the script.
+func (w *world) follow(ctx context.Context, s *mailsync.Syncer) (*mailsync.Result, error) {
+	return s.Follow(ctx, mailsync.FollowOptions{
+		UntilQuiet: 3 * time.Minute,
+		Passed: func(pass mailsync.Pass) {
+			if pass.Err == nil && w.played < len(w.script) {
+				w.played++
+				w.script[w.played-1](w)
+			}
+		},
+	})
 }
 
 // habit is the memory of a persona: what it has done so far.
