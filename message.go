@@ -18,7 +18,8 @@ type Message struct {
 	ModSeq       ModSeq
 
 	// Header holds the header fields Message-ID, Date, Subject and From, as
-	// the server sent them, where FieldHeader was asked for.
+	// the server sent them, where FieldHeader was asked for; or all of the
+	// header, where FieldWholeHeader was.
 	Header []byte
 }
 
@@ -30,6 +31,10 @@ const (
 	FieldSize
 	FieldDate
 	FieldHeader
+
+	// FieldWholeHeader asks for all of the header, where FieldHeader asks for
+	// four fields of it. One of the two is enough; this one wins.
+	FieldWholeHeader
 )
 
 // ErrBodyConsumed is returned by the reader of a streamed [Body] that was

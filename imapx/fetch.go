@@ -14,9 +14,11 @@ import (
 )
 
 const (
-	// headerItem is the one header part that is asked for, and the only
-	// FETCH item besides the body that is a string of any length.
-	headerItem = "BODY.PEEK[HEADER.FIELDS (MESSAGE-ID DATE SUBJECT FROM)]"
+	// headerItem and wholeHeaderItem are the header parts that are asked for,
+	// one at a time, and the only FETCH items besides the body that are
+	// strings of any length.
+	headerItem      = "BODY.PEEK[HEADER.FIELDS (MESSAGE-ID DATE SUBJECT FROM)]"
+	wholeHeaderItem = "BODY.PEEK[HEADER]"
 
 	// maxFetchSet is how many UIDs one FETCH spans, so that the number of its
 	// responses stays below any limit.
@@ -126,7 +128,10 @@ func fetchItems(fields mailhaul.Fields, modSeq bool) (text string, items wire.It
 	if fields&mailhaul.FieldDate != 0 {
 		add("INTERNALDATE", wire.ItemDate)
 	}
-	if fields&mailhaul.FieldHeader != 0 {
+	switch {
+	case fields&mailhaul.FieldWholeHeader != 0:
+		add(wholeHeaderItem, wire.ItemHeader)
+	case fields&mailhaul.FieldHeader != 0:
 		add(headerItem, wire.ItemHeader)
 	}
 	return text, items

@@ -1,6 +1,7 @@
 package pop3x
 
 import (
+	"bytes"
 	"context"
 	"iter"
 	"sync"
@@ -67,8 +68,8 @@ func (r *Reader) numbers(set mailhaul.UIDSet) iter.Seq2[int, int] {
 const headersAtOnce = 500
 
 // Messages implements [mailhaul.Reader]. UIDL and size are known from the
-// session's listing; only FieldHeader asks the server, by TOP, and brings the
-// date with it where FieldDate is asked for too. There is no date otherwise:
+// session's listing; only FieldHeader and FieldWholeHeader ask the server, by
+// TOP, and bring the date with them where FieldDate is asked for too. There is no date otherwise:
 // that of a body comes with it (Fetched.InternalDate).
 func (r *Reader) Messages(ctx context.Context, set mailhaul.UIDSet, f mailhaul.Fields, _ mailhaul.ModSeq) iter.Seq2[mailhaul.Message, error] {
 	return func(yield func(mailhaul.Message, error) bool) {
@@ -76,7 +77,7 @@ func (r *Reader) Messages(ctx context.Context, set mailhaul.UIDSet, f mailhaul.F
 			yield(mailhaul.Message{}, (&conn{cfg: &r.src.cfg}).cancelled(ctx))
 			return
 		}
-		if f&mailhaul.FieldHeader == 0 {
+		if f&(mailhaul.FieldHeader|mailhaul.FieldWholeHeader) == 0 {
 			for first := range r.numbers(set) {
 				if !yield(r.message(first, f), nil) {
 					return
@@ -126,7 +127,11 @@ func (r *Reader) described(ctx context.Context, set mailhaul.UIDSet, f mailhaul.
 	}
 	at := time.Now()
 	err = sess.headers(ctx, numbers, func(i int, header []byte) {
-		msgs[i].Header = keyFields(header)
+		if f&mailhaul.FieldWholeHeader != 0 {
+			msgs[i].Header = bytes.Clone(header)
+		} else {
+			msgs[i].Header = keyFields(header)
+		}
 		if f&mailhaul.FieldDate != 0 {
 			if t, from := DateOf(header, at); from != DateNow {
 				msgs[i].InternalDate = t

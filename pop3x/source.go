@@ -247,6 +247,11 @@ func (s *Source) retire(sess *session) {
 	}
 }
 
+// Logout ends the session that is kept for the next Reader, if there is one, and
+// returns when the server has unlocked the maildrop, or would not. That of an
+// open Reader goes on.
+func (s *Source) Logout() { s.expire() }
+
 // expire ends a session that nobody has used for a while, so that the maildrop
 // is not locked for longer than needed.
 func (s *Source) expire() {

@@ -197,7 +197,11 @@ func (r *reader) Messages(ctx context.Context, set mailhaul.UIDSet, fields mailh
 			if fields&mailhaul.FieldDate != 0 {
 				out.InternalDate = m.Date
 			}
-			if fields&mailhaul.FieldHeader != 0 {
+			switch {
+			case fields&mailhaul.FieldWholeHeader != 0:
+				header, _, _ := bytes.Cut(m.Body, []byte("\r\n\r\n"))
+				out.Header = append(bytes.Clone(header), "\r\n\r\n"...)
+			case fields&mailhaul.FieldHeader != 0:
 				out.Header = headerFields(m.Body)
 			}
 			if !yield(out, nil) {

@@ -156,7 +156,7 @@ func (f folder) describe(m stored, fields mailhaul.Fields) (mailhaul.Message, er
 		msg.Size = size
 		fields &^= mailhaul.FieldSize
 	}
-	if fields&(mailhaul.FieldSize|mailhaul.FieldDate|mailhaul.FieldHeader) == 0 {
+	if fields&(mailhaul.FieldSize|mailhaul.FieldDate|mailhaul.FieldHeader|mailhaul.FieldWholeHeader) == 0 {
 		return msg, nil
 	}
 	in, err := f.openMessage(&m)
@@ -171,8 +171,8 @@ func (f folder) describe(m stored, fields mailhaul.Fields) (mailhaul.Message, er
 		}
 		msg.InternalDate = info.ModTime()
 	}
-	if fields&mailhaul.FieldHeader != 0 {
-		if msg.Header, err = headerFields(in); err != nil {
+	if fields&(mailhaul.FieldHeader|mailhaul.FieldWholeHeader) != 0 {
+		if msg.Header, err = headerFields(in, fields&mailhaul.FieldWholeHeader != 0); err != nil {
 			return msg, err
 		}
 		if _, err := in.Seek(0, io.SeekStart); err != nil {
@@ -223,8 +223,8 @@ func (f folder) openMessage(m *stored) (*os.File, error) {
 // maxHeader bounds what is read of a message to find its header fields.
 const maxHeader = 1 << 20
 
-// headerFields returns the fields that FieldHeader stands for.
-func headerFields(file io.Reader) ([]byte, error) {
+// headerFields returns the fields that FieldHeader stands for, or all.
+func headerFields(file io.Reader, all bool) ([]byte, error) {
 	in := bufio.NewReader(io.LimitReader(file, maxHeader))
 	var out []byte
 	keep := false
@@ -243,7 +243,7 @@ func headerFields(file io.Reader) ([]byte, error) {
 				return strings.EqualFold(f, string(bytes.TrimSpace(name)))
 			})
 		}
-		if keep {
+		if keep || all {
 			out = append(append(out, text...), '\r', '\n')
 		}
 		if err == io.EOF {

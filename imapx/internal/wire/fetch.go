@@ -167,7 +167,7 @@ func (p *Parser) item(s *Scanner, name []byte, f *Fetch) error {
 
 func isHeaderItem(name []byte) bool {
 	const prefix = "BODY[HEADER.FIELDS"
-	return len(name) > len(prefix) && equalFold(name[:len(prefix)], prefix) && name[len(prefix)] == ' '
+	return equalFold(name, "BODY[HEADER]") || len(name) > len(prefix) && equalFold(name[:len(prefix)], prefix) && name[len(prefix)] == ' '
 }
 
 // itemName takes the name of a data item, with its section and partial, as in

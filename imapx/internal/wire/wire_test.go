@@ -181,6 +181,7 @@ func TestFetchItems(t *testing.T) {
 		{text: `BODY[] ""`, want: Fetch{Items: ItemBody, BodyText: []byte{}}},
 		{text: `BODY[] NIL UID 5`, want: Fetch{Items: ItemUID, UID: 5}},
 		{text: "BODY[HEADER.FIELDS (MESSAGE-ID \"DATE\")] {3}\r\nabc UID 5", want: Fetch{Items: ItemHeader | ItemUID, UID: 5, Header: []byte("abc")}},
+		{text: `BODY[HEADER] "h" UID 5`, want: Fetch{Items: ItemHeader | ItemUID, UID: 5, Header: []byte("h")}},
 		{text: `BODY[HEADER.FIELDS (X)] NIL UID 5`, want: Fetch{Items: ItemHeader | ItemUID, UID: 5}},
 		{text: `BODY[HEADER.FIELDS (X)]<0> "h" UID 5`, want: Fetch{Items: ItemHeader | ItemUID, UID: 5, Header: []byte("h")}},
 		// What is not known, or not right, is passed over.
