@@ -82,6 +82,11 @@ What mail programs know the mail by (docs/identity.md says which server allows w
   -fillers N                           close gaps between UIDs with up to N messages in
                                        a folder that are removed again: for the HTTP
                                        API, or, with -identity uid, for any server
+  -uidl-from pop3s://user@host         the account of -from over POP3, too: mail comes over
+                                       IMAP, and keeps the UIDLs that POP3 programs know
+                                       it by; -uidl-from-password-file,
+                                       MAILHAUL_UIDL_FROM_PASSWORD, -uidl-from-ca and
+                                       -uidl-from-pin are as for an account
   -uidl-to pop3s://user@host           prove over POP3 that the target's UIDLs are those
                                        of the source; -uidl-to-password-file,
                                        MAILHAUL_UIDL_TO_PASSWORD, -uidl-to-ca and

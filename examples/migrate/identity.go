@@ -23,6 +23,7 @@ type identity struct {
 	uidlFormat string           // how a Cyrus makes UIDLs
 	formula    uidmap.Formula   // how a Dovecot makes them, where its HTTP API is used
 	fillers    int              // how many UIDs may be burnt in a mailbox
+	uidlFrom   *mailhaul.Server // where the source's UIDLs are read, for mail that comes over IMAP
 	uidlTo     *mailhaul.Server // where the target's UIDLs are proved
 	mapExport  string           // a file
 }
@@ -71,12 +72,13 @@ type identityFlags struct {
 	exec       string
 	uidlFormat string
 	fillers    int
+	uidlFrom   side
 	uidlTo     side
 	mapExport  string
 }
 
 func (f *identityFlags) register(fs *flag.FlagSet) {
-	f.admin.name, f.uidlTo.name = "identity-admin", "uidl-to"
+	f.admin.name, f.uidlFrom.name, f.uidlTo.name = "identity-admin", "uidl-from", "uidl-to"
 	fs.StringVar(&f.demand, "identity", "best", "")
 	fs.StringVar(&f.admin.url, "identity-admin", "", "")
 	fs.StringVar(&f.admin.passwordFile, "identity-admin-password-file", "", "")
@@ -85,10 +87,12 @@ func (f *identityFlags) register(fs *flag.FlagSet) {
 	fs.StringVar(&f.exec, "identity-exec", "", "")
 	fs.StringVar(&f.uidlFormat, "uidl-format", "", "")
 	fs.IntVar(&f.fillers, "fillers", 0, "")
-	fs.StringVar(&f.uidlTo.url, "uidl-to", "", "")
-	fs.StringVar(&f.uidlTo.passwordFile, "uidl-to-password-file", "", "")
-	fs.StringVar(&f.uidlTo.ca, "uidl-to-ca", "", "")
-	fs.Func("uidl-to-pin", "", collect(&f.uidlTo.pins))
+	for _, s := range []*side{&f.uidlFrom, &f.uidlTo} {
+		fs.StringVar(&s.url, s.name, "", "")
+		fs.StringVar(&s.passwordFile, s.name+"-password-file", "", "")
+		fs.StringVar(&s.ca, s.name+"-ca", "", "")
+		fs.Func(s.name+"-pin", "", collect(&s.pins))
+	}
 	fs.StringVar(&f.mapExport, "map-export", "", "")
 }
 
@@ -122,6 +126,8 @@ func (f *identityFlags) check(env func(string) string, allowPlaintext, files boo
 		return id, errors.New("-identity-admin is missing: whose are the password and the certificate?")
 	case !given["uidl-to"] && (given["uidl-to-password-file"] || given["uidl-to-ca"] || given["uidl-to-pin"]):
 		return id, errors.New("-uidl-to is missing: whose are the password and the certificate?")
+	case !given["uidl-from"] && (given["uidl-from-password-file"] || given["uidl-from-ca"] || given["uidl-from-pin"]):
+		return id, errors.New("-uidl-from is missing: whose are the password and the certificate?")
 	case given["map-export"] && f.mapExport == "":
 		return id, errors.New("-map-export is empty; it names a file")
 	}
@@ -142,17 +148,26 @@ func (f *identityFlags) check(env func(string) string, allowPlaintext, files boo
 	if err := id.setFormat(f.uidlFormat); err != nil {
 		return id, err
 	}
-	if given["uidl-to"] {
-		srv, err := f.uidlTo.server(env, allowPlaintext)
-		if err != nil {
+	if given["uidl-from"] {
+		if id.uidlFrom, err = f.uidlFrom.pop3(env, allowPlaintext, "the source's UIDLs are read"); err != nil {
 			return id, err
 		}
-		if srv.Protocol != mailhaul.POP3 {
-			return id, errors.New("-uidl-to takes a POP3 URL: it is where the target's UIDLs are read")
+	}
+	if given["uidl-to"] {
+		if id.uidlTo, err = f.uidlTo.pop3(env, allowPlaintext, "the target's UIDLs are read"); err != nil {
+			return id, err
 		}
-		id.uidlTo = &srv
 	}
 	return id, nil
+}
+
+// pop3 reads the URL of a POP3 account.
+func (s side) pop3(env func(string) string, allowPlaintext bool, what string) (*mailhaul.Server, error) {
+	srv, err := s.server(env, allowPlaintext)
+	if err == nil && srv.Protocol != mailhaul.POP3 {
+		err = fmt.Errorf("-%s takes a POP3 URL: it is where %s", s.name, what)
+	}
+	return &srv, err
 }
 
 // command reads a JSON array of strings. Its errors do not quote it.

@@ -34,6 +34,7 @@ import (
 	"github.com/mailhaul/mailhaul/imapx"
 	"github.com/mailhaul/mailhaul/pop3x"
 	mailsync "github.com/mailhaul/mailhaul/sync"
+	"github.com/mailhaul/mailhaul/uidmap/pop3uidl"
 )
 
 // The exit statuses, which scripts rely on.
@@ -238,7 +239,7 @@ func newAccounts(sys system, opt *options, store checkpoint.Store, waiting func(
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	from, err = newSource(opt, reading, logger.With("side", "from"))
+	from, err = newSource(opt, store, reading, logger.With("side", "from"))
 	if err != nil {
 		return nil, nil, nil, err
 	}
@@ -264,13 +265,35 @@ func newLogger(sys system, opt *options) *slog.Logger {
 }
 
 // newSource makes the side that mail comes from, over the protocol of its URL.
-func newSource(opt *options, reading imapx.Throttle, logger *slog.Logger) (mailhaul.Source, error) {
+func newSource(opt *options, store checkpoint.Store, reading imapx.Throttle, logger *slog.Logger) (mailhaul.Source, error) {
 	if opt.from.Protocol == mailhaul.POP3 {
 		return pop3x.New(pop3x.Config{
 			Server: opt.from, Seen: opt.popSeen, AllowExpire0: opt.popExpire0, Throttle: reading, Logger: logger,
 		})
 	}
-	return imapx.New(imapx.Config{Server: opt.from, Connections: opt.connections, Throttle: reading, Logger: logger})
+	imap, err := imapx.New(imapx.Config{Server: opt.from, Connections: opt.connections, Throttle: reading, Logger: logger})
+	if err != nil || opt.identity.uidlFrom == nil {
+		return imap, err
+	}
+	return withUIDLs(opt, store, imap, logger)
+}
+
+// withUIDLs adds what POP3 programs know the mail by. The store, if any, keeps
+// what was found.
+func withUIDLs(opt *options, store checkpoint.Store, imap mailhaul.Source, logger *slog.Logger) (mailhaul.Source, error) {
+	pop, err := pop3x.New(pop3x.Config{Server: *opt.identity.uidlFrom, AllowExpire0: opt.popExpire0, Logger: logger})
+	if err != nil {
+		return nil, errors.Join(err, imap.Close())
+	}
+	cfg := pop3uidl.Config{IMAP: imap, POP3: pop, Logger: logger}
+	if store != nil && !opt.dryRun {
+		cfg.Memory = checkpoint.NewNotes(store, "uidls")
+	}
+	source, err := pop3uidl.New(cfg)
+	if err != nil {
+		return nil, errors.Join(err, imap.Close(), pop.Close())
+	}
+	return source, nil
 }
 
 // obey calls drain at the first signal and cancels the context at the second;

@@ -27,10 +27,12 @@ type Planted struct {
 }
 
 // Known is what mail programs know a message by. Without a UIDL the server
-// makes one by its pop3_uidl_format.
+// makes one by its pop3_uidl_format. POP3 lists messages by their Order, and
+// those without one behind all others, by their UIDs.
 type Known struct {
-	UID  mailhaul.UID
-	UIDL mailhaul.UIDL
+	UID   mailhaul.UID
+	UIDL  mailhaul.UIDL
+	Order int
 }
 
 // Plant writes mailboxes into the empty account of a user who has never logged
@@ -87,6 +89,9 @@ func plantMailbox(dir string, n int, box Planted) error {
 		fmt.Fprintf(&uidlist, "%d", k.UID)
 		if k.UIDL != "" {
 			fmt.Fprintf(&uidlist, " P%s", k.UIDL)
+		}
+		if k.Order != 0 {
+			fmt.Fprintf(&uidlist, " O%d", k.Order)
 		}
 		fmt.Fprintf(&uidlist, " :%s\n", name)
 		file := filepath.Join(dir, "cur", name+":2,"+maildirFlags(m.Flags, &keywords))
