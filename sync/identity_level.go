@@ -120,7 +120,7 @@ func identityOf(sourceName, targetName string, m mapped, f identityFacts) Mailbo
 			case f.source.HighestModSeq == 0:
 			case t.HighestModSeq != 0:
 				out.HighestModSeq = finding(t.HighestModSeq >= f.source.HighestModSeq)
-			case f.found != nil && f.imposed == mailhaul.LevelExact:
+			case (f.found != nil || f.inherited) && f.imposed == mailhaul.LevelExact:
 				// The Imposer has vouched for it, and what is read, such as the
 				// files of a server, tells none.
 				out.HighestModSeq = NotApplicable
