@@ -24,8 +24,8 @@ import (
 //     with the mailbox, and looks into every mailbox that is new to it, so that
 //     a mailbox may be refused for a while although nobody reads it.
 //   - A session of Courier is a process called imapd or courierpop3d that has
-//     the tree as its working directory; it cannot be seen which mailbox it has
-//     selected, so all count.
+//     the tree as its working directory; it cannot be seen which mailbox imapd
+//     has selected, so all count. POP3 shows INBOX only.
 //
 // What cannot be seen: a server on another machine that shares the disk, one in
 // a container that this one does not contain, one that keeps its indexes and
@@ -89,6 +89,9 @@ func (f folder) usedBy(dir, comm string, tree fs.FileInfo, watched map[fileID]bo
 	if f.flavor == Courier {
 		if !slices.Contains([]string{"imapd", "courierpop3d", "pop3d"}, comm) {
 			return false // a shell, or the gamin that imapd leaves behind for half a minute
+		}
+		if comm != "imapd" && f.dir != "." {
+			return false
 		}
 		if cwd, err := os.Stat(filepath.Join(dir, "cwd")); err == nil && os.SameFile(cwd, tree) {
 			return true

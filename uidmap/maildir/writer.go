@@ -606,6 +606,11 @@ func (w *writer) Finish(ctx context.Context) error {
 	return err
 }
 
+// modSeqRoom is how much higher than the source's HIGHESTMODSEQ the target's is
+// made: the source's goes on rising until nobody uses it any more, and each time
+// that the target's is raised it costs Dovecot its index.
+const modSeqRoom = 1 << 9
+
 // raise makes UIDNEXT, and the mod-sequence that the next change gets, what they
 // are to be at least.
 func (w *writer) raise(ctx context.Context) error {
@@ -618,7 +623,7 @@ func (w *writer) raise(ctx context.Context) error {
 		}
 		// Somebody who has the mailbox open by now keeps it from being done.
 		if first < w.want.HighestModSeq && f.checkUnused() == nil {
-			unseen = w.want.HighestModSeq
+			unseen = w.want.HighestModSeq + modSeqRoom
 		}
 	}
 	if w.want.UIDNext <= w.list.next && unseen == 0 {
