@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/mailhaul/mailhaul"
 	"github.com/mailhaul/mailhaul/imapx"
@@ -110,5 +111,6 @@ func newUIDLTarget(opt *options, logger *slog.Logger) (mailhaul.Source, error) {
 	if opt.identity.uidlTo == nil {
 		return nil, nil
 	}
-	return pop3x.New(pop3x.Config{Server: *opt.identity.uidlTo, Logger: logger})
+	// Nobody is kept out of the maildrop for longer than it is read.
+	return pop3x.New(pop3x.Config{Server: *opt.identity.uidlTo, IdleTime: time.Millisecond, Logger: logger})
 }
