@@ -43,5 +43,6 @@ var Mbsync = Program{
 		)
 		return []string{"-c", name, "-a", "-V"}, err
 	},
-	harmless: []string{"Password is being sent in the clear", "Maildir notice: no UIDVALIDITY, creating new"},
+	// The notification is of a Courier without FAM, which it is not needed for.
+	harmless: []string{"Password is being sent in the clear", "Filesystem notification initialization error", "Maildir notice: no UIDVALIDITY, creating new"},
 }
