@@ -14,7 +14,7 @@ import (
 // that what it does not notice elsewhere is a driver's doing.
 func TestPlainCopyIsNoticed(t *testing.T) {
 	programs := slices.Concat(mailclient.IMAPPrograms(), mailclient.POP3Programs())
-	h := newHouse(t, testserver.Sparse{Messages: 100, MaxSize: 10_000, UIDLs: testserver.UIDLsGmail}, programs...)
+	h := newHouse(t, testserver.Sparse{Messages: 100, MaxSize: 10_000, UIDLs: testserver.UIDLsGmail}, false, programs...)
 	s := testserver.Dovecot(t, testserver.DovecotOptions{})
 	h.to(s, plainCopy).must(t)
 	noticed := h.noticed(s, 0, h.judges...)

@@ -15,6 +15,8 @@ import (
 	"github.com/mailhaul/mailhaul/uidmap/doveadm"
 	"github.com/mailhaul/mailhaul/uidmap/dsync"
 	"github.com/mailhaul/mailhaul/uidmap/filler"
+	"github.com/mailhaul/mailhaul/uidmap/maildir"
+	"github.com/mailhaul/mailhaul/uidmap/xuidl"
 )
 
 // The drivers, and what is none.
@@ -24,12 +26,18 @@ const (
 	byCommand = "dsync command"
 	byHTTP    = "doveadm HTTP"
 	byCyrus   = "cyrus"
+	byXUIDL   = "doveadm HTTP and X-UIDL"
 	byFiles   = "files"
 	byFillers = "fillers"
 )
 
 // target opens the account that mail goes to, and what decorates it.
 func (m move) target(ctx context.Context) (mailhaul.Target, error) {
+	if m.Driver == byFiles {
+		return maildir.Open(ctx, maildir.Config{
+			Path: m.Path, Flavor: maildir.Flavor(m.Format), Owner: &maildir.Owner{UID: testserver.MailUser, GID: testserver.MailUser},
+		})
+	}
 	inner, err := imapx.New(imapx.Config{Server: m.To.server(mailhaul.IMAP)})
 	if err != nil {
 		return nil, err
@@ -62,7 +70,7 @@ func (m move) decorate(inner *imapx.Client) (mailhaul.Target, error) {
 			Admin:      func(ctx context.Context) (cyrus.Session, error) { return admin.OpenRaw(ctx) },
 		})
 		return closing{t, admin}, err
-	case byHTTP:
+	case byHTTP, byXUIDL:
 		formula := uidmap.Formula{}
 		if m.Format != "" {
 			var ok bool
@@ -77,6 +85,13 @@ func (m move) decorate(inner *imapx.Client) (mailhaul.Target, error) {
 				return nil, err
 			}
 			to = f
+		}
+		if m.XUIDL {
+			x, err := xuidl.New(to)
+			if err != nil {
+				return nil, err
+			}
+			to = x
 		}
 		return doveadm.New(doveadm.Config{
 			Target: to, Key: mailhaul.NewSecret(m.Admin.Password), UIDLs: formula,
@@ -111,6 +126,10 @@ type destination struct {
 	parents int
 	// ordinary is the kind that an ordinary run takes.
 	ordinary testserver.UIDLs
+	// demand is the level that is demanded. Default: exact.
+	demand mailhaul.Level
+	// below is set where names are those below INBOX that Courier has.
+	below bool
 }
 
 func all(testserver.UIDLs) bool { return true }
@@ -122,9 +141,13 @@ func dovecotBy(store, driver string, ordinary testserver.UIDLs) destination {
 		keeps = func(k testserver.UIDLs) bool { return !k.Stored() }
 	}
 	return destination{
-		name: "Dovecot " + store + " by " + driver, keeps: keeps, once: store == "sdbox", ordinary: ordinary,
+		name: "Dovecot " + store + " by " + driver, keeps: keeps, once: store == "sdbox" && driver == byDsync, ordinary: ordinary,
 		start: func(h *house) (*testserver.Server, move) {
-			s := testserver.Dovecot(h.t, testserver.DovecotOptions{Store: store, Extra: h.kind.Format()})
+			extra := h.kind.Format()
+			if driver == byXUIDL {
+				extra = []string{"pop3_reuse_xuidl = yes"}
+			}
+			s := testserver.Dovecot(h.t, testserver.DovecotOptions{Store: store, Extra: extra})
 			m := h.to(s, driver)
 			switch driver {
 			case byDsync:
@@ -132,9 +155,12 @@ func dovecotBy(store, driver string, ordinary testserver.UIDLs) destination {
 			case byCommand:
 				m.Command = []string{"/usr/bin/doveadm", "-c", s.Root + "/dovecot.conf", "dsync-server", "-u", "{user}"}
 				m.Format = store
-			case byHTTP:
+			case byFiles:
+				m.Path, m.Format = s.Maildir(s.Users[0]), string(maildir.Dovecot)
+			case byHTTP, byXUIDL:
+				m.XUIDL = driver == byXUIDL
 				m.Admin = end{Host: s.Host, Port: s.Port(testserver.DoveadmHTTP), Password: testserver.DoveadmAPIKey}
-				if h.kind == testserver.UIDLsCyrus {
+				if h.kind == testserver.UIDLsCyrus && driver == byHTTP {
 					m.Format = "uidvalidity.uid"
 				}
 			}
@@ -160,7 +186,7 @@ func cyrusBy(format string, kind testserver.UIDLs) destination {
 
 // destinations are those that reach exact.
 func destinations() []destination {
-	return []destination{
+	all := []destination{
 		dovecotBy("maildir", byDsync, testserver.UIDLsOdd),
 		dovecotBy("sdbox", byDsync, testserver.UIDLsGmail),
 		dovecotBy("mdbox", byDsync, testserver.UIDLsCyrus),
@@ -170,5 +196,28 @@ func destinations() []destination {
 		dovecotBy("mdbox", byHTTP, testserver.UIDLsDovecot),
 		cyrusBy("cyrus", testserver.UIDLsCyrus),
 		cyrusBy("dovecot", testserver.UIDLsDovecot),
+		dovecotBy("maildir", byFiles, testserver.UIDLsOdd),
+		courier(),
+	}
+	for i := range all {
+		if all[i].demand == "" {
+			all[i].demand = mailhaul.LevelExact
+		}
+	}
+	return all
+}
+
+// courier is a Courier, whose files are written.
+func courier() destination {
+	return destination{
+		name: "Courier by files", ordinary: testserver.UIDLsGmail, below: true,
+		demand: mailhaul.LevelUID,                                                 // UIDVALIDITYs and UIDLs are kept, too, but it has no HIGHESTMODSEQ
+		keeps:  func(k testserver.UIDLs) bool { return k != testserver.UIDLsOdd }, // quotes and plus signs are escaped
+		start: func(h *house) (*testserver.Server, move) {
+			s := testserver.Courier(h.t, testserver.Options{})
+			m := h.to(s, byFiles)
+			m.Path, m.Format = s.Maildir(s.Users[0]), string(maildir.Courier)
+			return s, m
+		},
 	}
 }

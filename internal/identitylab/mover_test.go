@@ -72,9 +72,11 @@ type move struct {
 	UIDLs    told     // of the source's INBOX; nil: they are not known
 	Format   string   // how the target makes UIDLs, where a driver has to be told
 	Command  []string // that speaks dsync
-	Path     string   // of a Maildir, for drivers that write files
-	Batch    int      // messages in a batch; 0 for the default
+	XUIDL    bool
+	Path     string // of a Maildir, for drivers that write files
+	Batch    int    // messages in a batch; 0 for the default
 	Fillers  int
+	OverPOP3 bool // the source is read over POP3
 	Prove    bool // UIDLs, over POP3
 }
 
@@ -85,7 +87,7 @@ func (m move) run(ctx context.Context) (res *mailsync.Result, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
-	from, err := imapx.New(imapx.Config{Server: m.From.server(mailhaul.IMAP)})
+	from, err := m.source()
 	if err != nil {
 		return nil, err
 	}
@@ -96,11 +98,8 @@ func (m move) run(ctx context.Context) (res *mailsync.Result, err error) {
 	}
 	defer to.Close()
 	cfg := mailsync.Config{Source: from, Target: to, Store: store, Identity: m.Level, BatchMessages: m.Batch}
-	if m.UIDLs != nil {
-		cfg.Source = &teller{Source: from, uidls: m.UIDLs}
-	}
 	if m.Prove {
-		pop, err := pop3x.New(pop3x.Config{Server: m.To.server(mailhaul.POP3)})
+		pop, err := pop3x.New(pop3x.Config{Server: m.To.server(mailhaul.POP3), IdleTime: time.Millisecond})
 		if err != nil {
 			return nil, err
 		}
@@ -112,6 +111,18 @@ func (m move) run(ctx context.Context) (res *mailsync.Result, err error) {
 		return nil, err
 	}
 	return s.Run(ctx)
+}
+
+// source opens the account that mail comes from.
+func (m move) source() (mailhaul.Source, error) {
+	if m.OverPOP3 {
+		return pop3x.New(pop3x.Config{Server: m.From.server(mailhaul.POP3)})
+	}
+	from, err := imapx.New(imapx.Config{Server: m.From.server(mailhaul.IMAP)})
+	if err != nil || m.UIDLs == nil {
+		return from, err
+	}
+	return &teller{Source: from, uidls: m.UIDLs}, nil
 }
 
 // must makes a pass that moves everything and ends by itself.

@@ -32,10 +32,15 @@ type house struct {
 	whole  time.Duration // that a move takes
 }
 
-// newHouse plants an account and lets the programs have it.
-func newHouse(t *testing.T, spec testserver.Sparse, programs ...mailclient.Program) *house {
+// newHouse plants an account and lets the programs have it, with names as most
+// servers have them or, below INBOX, as Courier does.
+func newHouse(t *testing.T, spec testserver.Sparse, below bool, programs ...mailclient.Program) *house {
 	h := &house{t: t, kind: spec.UIDLs, boxes: spec.Plant()}
-	h.old = testserver.Dovecot(t, testserver.DovecotOptions{Extra: spec.UIDLs.Format()})
+	opts := testserver.DovecotOptions{Extra: spec.UIDLs.Format()}
+	if below {
+		opts.Separator, opts.Prefix = ".", "INBOX."
+	}
+	h.old = testserver.Dovecot(t, opts)
 	h.user = h.old.Users[0]
 	h.old.Plant(h.user, h.boxes)
 	// POP3 programs first: Dovecot marks as seen what they fetch, which IMAP
