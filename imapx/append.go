@@ -87,7 +87,7 @@ func (w *Writer) Append(ctx context.Context, batch []mailhaul.Outgoing) (mailhau
 	r.units = w.units(r.msgs)
 	// Leave is waited for before anything of the batch is on the wire, and
 	// without the turn: what was sent before is seen to meanwhile.
-	begun, err := w.c.mayBegin(ctx, len(batch))
+	begun, err := w.mayBegin(ctx, len(batch))
 	if err != nil {
 		err = w.name(err)
 		for _, u := range r.units {
@@ -119,6 +119,21 @@ func (w *Writer) Append(ctx context.Context, batch []mailhaul.Outgoing) (mailhau
 		}
 	}
 	return r, err
+}
+
+// mayBegin waits for leave to send a batch. Where the connection is wanted back,
+// what was sent before is brought to its end first.
+func (w *Writer) mayBegin(ctx context.Context, messages int) (begun func(), err error) {
+	if w.c.leash.wanted() {
+		if err := w.withTurn(ctx, opAppend, func() error { return w.resolve(ctx, nil) }); err != nil {
+			return nil, err
+		}
+	}
+	begun, err = w.c.mayBegin(ctx, opAppend, messages)
+	if errors.Is(err, errWanted) {
+		w.halt(err)
+	}
+	return begun, err
 }
 
 // units divides a batch into commands. Messages that are not even to be sent

@@ -87,15 +87,22 @@ func (cl *Client) with(ctx context.Context, op, mailbox string, f func(*conn) er
 // acquire takes a connection of the pool, whose server has said what it is.
 // Among the idle ones it prefers the one that has the mailbox open.
 func (cl *Client) acquire(ctx context.Context, op, mailbox, wireName string) (*conn, error) {
-	c, err := cl.pool.get(ctx, wireName)
-	if err != nil {
-		return nil, cl.fault(op, mailbox, err)
+	for {
+		c, err := cl.pool.get(ctx, wireName)
+		if err != nil {
+			return nil, cl.fault(op, mailbox, err)
+		}
+		err = c.introduced(ctx)
+		if c.leash.wanted() && ctx.Err() == nil {
+			cl.giveBack(c, err) // nothing has been done on it yet: another one does as well
+			continue
+		}
+		if err != nil {
+			cl.giveBack(c, err)
+			return nil, err
+		}
+		return c, nil
 	}
-	if err := c.introduced(ctx); err != nil {
-		cl.giveBack(c, err)
-		return nil, err
-	}
-	return c, nil
 }
 
 // use runs f on a connection of the pool and gives it back.

@@ -121,7 +121,7 @@ func (c *conn) send(ctx context.Context, cmd *command) error {
 		return err
 	}
 	parts := cmd.enc.Parts()
-	begun, err := c.mayBegin(ctx, 0)
+	begun, err := c.mayBegin(ctx, cmd.op, 0)
 	if err != nil {
 		return err
 	}

@@ -55,6 +55,7 @@ type conn struct {
 	hidden    []string // credentials that may be on the wire now
 	phaseName string   // opGreeting, opLogin, and then ""
 
+	doubts   func() bool     // whether something has to be looked into here; nil: nothing has
 	listener func(event any) // gets what no command wants; nil: nobody does
 
 	untagged atomic.Int64 // responses since the last command's end
@@ -130,6 +131,9 @@ func newTagPrefix() string {
 // are ended by the goroutine that reads, so that nothing of theirs is touched
 // by two.
 func (c *conn) fail(err error) {
+	if c.leash.leaving() { // nothing was in flight but the LOGOUT
+		err = c.fault("", mailhaul.Transient, mailhaul.ScopeConnection, errWanted)
+	}
 	c.mu.Lock()
 	if c.err != nil {
 		c.mu.Unlock()

@@ -55,7 +55,7 @@ func (w *watch) done() {
 // afterwards, so that the server may be silent.
 func (c *conn) sendIdle(ctx context.Context, cmd *command) error {
 	cmd.enc.CRLF()
-	begun, err := c.mayBegin(ctx, 0)
+	begun, err := c.mayBegin(ctx, cmd.op, 0)
 	if err != nil {
 		return err
 	}

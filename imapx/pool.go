@@ -22,7 +22,7 @@ type pool struct {
 	open   map[*conn]struct{}
 	closed bool
 	parked chan struct{}  // closed when a connection has become idle; nil: nobody waits
-	ending sync.WaitGroup // of connections that are wanted back
+	ending sync.WaitGroup // of connections that were wanted back
 }
 
 func newPool(size int, dial func(context.Context, *pool) (*conn, error)) *pool {
@@ -172,20 +172,26 @@ func (p *pool) discard(c *conn) {
 	p.put(c)
 }
 
-// recall ends a connection that is wanted back, if it is idle. Otherwise park
-// does.
+// recall ends a connection that is wanted back, if nothing is in flight on it.
+// Otherwise it is called again when that is so. Whoever has the connection gets
+// an error with his next command.
 func (p *pool) recall(c *conn) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	i := slices.Index(p.idle, c)
-	if i < 0 || p.closed {
+	if p.closed || !c.healthy() || c.unsettled() || !c.leash.part() {
 		return
 	}
-	p.idle = slices.Delete(p.idle, i, i+1)
+	i := slices.Index(p.idle, c)
+	if i >= 0 {
+		p.idle = slices.Delete(p.idle, i, i+1)
+	}
 	p.ending.Go(func() {
 		c.logout()
-		c.Close()
-		p.leave(c)
+		c.fail(errWanted)
+		if i >= 0 {
+			c.Close()
+			p.leave(c)
+		}
 	})
 }
 

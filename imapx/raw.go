@@ -74,7 +74,7 @@ func (s *RawSession) Send(ctx context.Context, command io.Reader) (answer func(c
 }
 
 func (s *RawSession) send(ctx context.Context, cmd *command, command io.Reader) error {
-	begun, err := s.c.mayBegin(ctx, 0)
+	begun, err := s.c.mayBegin(ctx, opRaw, 0)
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ package imapx
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -18,8 +19,9 @@ import (
 // gives leave has to hear what came of it. Package throttle's Account is one.
 type Throttle interface {
 	// Connect waits for leave to open a connection and log in. recall may be
-	// called, on any goroutine, when the connection is wanted back: it is ended
-	// as soon as it is idle.
+	// called, on any goroutine, when the connection is wanted back: no further
+	// command is sent on it, and it is ended as soon as those that are in flight
+	// have their answers.
 	Connect(ctx context.Context, recall func()) (id int64, err error)
 	// Disconnect says that the connection has ended.
 	Disconnect(id int64)
@@ -62,6 +64,7 @@ type leash struct {
 	mu       sync.Mutex // protects the fields below
 	sending  int        // commands that have leave and are not in the table yet
 	called   bool       // the connection is wanted back
+	ending   bool       // and is being ended
 	refused  bool       // the server said that it was one too many
 	callBack func()     // once the connection is there
 }
@@ -137,6 +140,40 @@ func (l *leash) wanted() bool {
 	return l.called
 }
 
+// part reports whether the connection is wanted back and nobody ends it yet.
+// The caller does, if nothing is in flight.
+func (l *leash) part() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.called || l.ending || l.sending > 0 {
+		return false
+	}
+	l.ending = true
+	return true
+}
+
+// leaving reports whether the connection is being given back.
+func (l *leash) leaving() bool {
+	if l == nil {
+		return false
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.ending
+}
+
+// send notes that a command is about to be sent. It returns false where the
+// connection is wanted back, unless the command is to be sent anyway.
+func (l *leash) send(anyway bool) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.called && !anyway {
+		return false
+	}
+	l.sending++
+	return true
+}
+
 // release says that the connection has ended.
 func (l *leash) release() {
 	if l != nil {
@@ -154,9 +191,17 @@ func (l *leash) read(n int, latency time.Duration) {
 
 func (l *leash) write(n int) { _ = l.t.Write(l.life, n) }
 
+// yields is how long a command waits for those that are in flight on a
+// connection that is wanted back. What holds them up may be waiting for whoever
+// sends it, and then it is sent all the same.
+const yields = 30 * time.Second
+
 // mayBegin waits for leave to send a command, or one with messages in it. When
-// that is in the table, or will never be, the caller calls begun.
-func (c *conn) mayBegin(ctx context.Context, messages int) (begun func(), err error) {
+// that is in the table, or will never be, the caller calls begun. On a
+// connection that is wanted back there is no leave: the error says so when
+// nothing is in flight any more, and another connection does as well, when
+// there is leave for one.
+func (c *conn) mayBegin(ctx context.Context, op string, messages int) (begun func(), err error) {
 	l := c.leash
 	if l == nil || c.phase() != "" {
 		return func() {}, nil // whoever may connect may log in
@@ -164,28 +209,28 @@ func (c *conn) mayBegin(ctx context.Context, messages int) (begun func(), err er
 	waiting, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(l.life, cancel)()
-	if l.wanted() && c.healthy() {
-		// Nothing is in doubt, so another connection does as well, when there
-		// is leave for one.
-		e := c.fault("", mailhaul.Transient, mailhaul.ScopeConnection, errWanted)
-		c.fail(e)
-		return nil, e
-	}
-	if messages > 0 {
-		err = l.t.Messages(waiting, messages)
-	}
-	if err == nil {
-		err = l.t.Command(waiting, l.id)
-	}
-	if err != nil {
-		if dead := c.reason(); dead != nil {
-			return nil, dead
+	for ask := true; ask; {
+		patient := true
+		if l.wanted() && op != opLogout && !c.unsettled() {
+			err = c.part(waiting)
+			patient = false
 		}
-		return nil, c.cancelled(ctx)
+		if err == nil && messages > 0 {
+			err = l.t.Messages(waiting, messages)
+			messages = 0
+		}
+		if err == nil {
+			err = l.t.Command(waiting, l.id)
+		}
+		if err != nil {
+			if dead := c.reason(); dead != nil {
+				return nil, dead
+			}
+			return nil, c.cancelled(ctx)
+		}
+		// It may be wanted back by now.
+		ask = !l.send(op == opLogout || !patient || c.unsettled())
 	}
-	l.mu.Lock()
-	l.sending++
-	l.mu.Unlock()
 	return func() {
 		l.mu.Lock()
 		l.sending--
@@ -194,7 +239,44 @@ func (c *conn) mayBegin(ctx context.Context, messages int) (begun func(), err er
 	}, nil
 }
 
-// rest tells the Throttle when nothing is in flight.
+// part waits for the end of a connection that is wanted back. It returns nil
+// where that does not come for long.
+func (c *conn) part(ctx context.Context) error {
+	c.mu.Lock()
+	gates := slices.Clone(c.bounded)
+	c.mu.Unlock()
+	for _, g := range gates {
+		g.open() // as for a command that is sent
+	}
+	c.rest()
+	timer := time.NewTimer(yields)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
+	}
+}
+
+// unsettled reports whether something has to be looked into on this connection,
+// and on no other, though nothing may be in flight.
+func (c *conn) unsettled() bool {
+	c.mu.Lock()
+	doubts := c.doubts
+	c.mu.Unlock()
+	return doubts != nil && doubts()
+}
+
+// doubt makes f say whether the connection is unsettled; nil: it is not.
+func (c *conn) doubt(f func() bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.doubts = f
+}
+
+// rest tells the Throttle when nothing is in flight, and gives the connection
+// back if it is wanted.
 func (c *conn) rest() {
 	l := c.leash
 	if l == nil {
@@ -205,9 +287,16 @@ func (c *conn) rest() {
 	c.mu.Unlock()
 	l.mu.Lock()
 	idle = idle && l.sending == 0
+	back := l.callBack
+	if !l.called || l.ending {
+		back = nil
+	}
 	l.mu.Unlock()
 	if idle {
 		l.t.Idle(l.id)
+		if back != nil {
+			back()
+		}
 	}
 }
 

@@ -145,12 +145,13 @@ func TestServersHint(t *testing.T) {
 	}
 }
 
-// A connection that is wanted back is ended as soon as it is idle.
+// A connection on which nothing happens is given back to another account of the
+// host, and not within a moment of its last use.
 func TestConnectionIsGivenBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := imapserver.New(imapserver.Options{})
 		defer srv.Close()
-		srv.AddUser("ada", "secret")
+		srv.AddUser("ada", "secret").Mailbox("INBOX").Add(imapserver.Message{Body: []byte("x")})
 		cl, th := throttled(t, srv, Config{}, throttle.Config{Policy: only(throttle.Policy{Name: "test", Host: throttle.Budget{Connections: 1}})})
 		r, err := cl.OpenReader(t.Context(), mailhaul.Mailbox{Name: "INBOX", Wire: "INBOX"})
 		require.NoError(t, err)
@@ -161,13 +162,18 @@ func TestConnectionIsGivenBack(t *testing.T) {
 			_, err := other.Connect(t.Context(), nil)
 			got <- err
 		}()
-		time.Sleep(time.Minute)
+		for range 10 {
+			time.Sleep(time.Second)
+			_, err := r.UIDs(t.Context())
+			require.NoError(t, err)
+		}
 		require.Empty(t, got)
-		require.NoError(t, r.Close())
-		synctest.Wait()
-		time.Sleep(2 * time.Second)
+		time.Sleep(5 * time.Second)
 		require.Len(t, got, 1)
 		require.NoError(t, <-got)
+		_, err = r.UIDs(t.Context())
+		require.ErrorIs(t, err, errWanted)
+		require.NoError(t, r.Close())
 		require.NoError(t, cl.Close())
 	})
 }

@@ -51,7 +51,11 @@ func (cl *Client) Watch(ctx context.Context, mailboxes []mailhaul.Mailbox, l mai
 	for _, m := range mailboxes {
 		w.boxes[key(m.Wire)] = m
 	}
-	c.leash.attach(sync.OnceFunc(func() { close(w.wanted) }))
+	wanted := sync.OnceFunc(func() { close(w.wanted) })
+	c.leash.attach(func() {
+		wanted()
+		cl.pool.recall(c)
+	})
 	c.listen(w.hear)
 	err = w.run(ctx)
 	c.listen(nil)

@@ -2,6 +2,7 @@ package imapx
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"sync"
@@ -49,6 +50,7 @@ func newWriter(cl *Client, c *conn, m mailhaul.Mailbox, o *opened, w way, limit 
 	for _, f := range slices.Concat(o.known, o.status.Flags) {
 		wr.keywords[strings.ToLower(string(f))] = true
 	}
+	c.doubt(wr.undecided)
 	if wr.stored.watermark == 0 { // Courier: everything counts
 		wr.stored = tally{watermark: 1, nameless: int(o.status.Messages)}
 	}
@@ -92,7 +94,19 @@ func (w *Writer) take(ctx context.Context) error {
 	}
 }
 
-func (w *Writer) pass() { <-w.turn }
+func (w *Writer) pass() {
+	<-w.turn
+	if w.c.leash.wanted() {
+		w.c.rest() // what has just been looked into may have been the last
+	}
+}
+
+// undecided reports whether there are messages without an outcome.
+func (w *Writer) undecided() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.open) > 0
+}
 
 // withTurn runs f, which gives commands, and names its error. Nothing but
 // APPEND may be given while a tail is open.
@@ -146,12 +160,20 @@ func (w *Writer) halt(err error) {
 
 // Finish implements [mailhaul.Writer].
 func (w *Writer) Finish(ctx context.Context) error {
-	return w.withTurn(ctx, opAppend, func() error {
+	err := w.withTurn(ctx, opAppend, func() error {
 		if err := w.resolve(ctx, nil); err != nil {
 			return err
 		}
 		return w.stopped()
 	})
+	if errors.Is(err, errWanted) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if w.stop == nil && len(w.open) == 0 {
+			return nil // given back when all was done
+		}
+	}
+	return err
 }
 
 // Close implements [mailhaul.Writer]. The connection goes back to the Client
@@ -175,6 +197,7 @@ func (w *Writer) Close() error {
 	if busy || len(open) > 0 {
 		w.c.fail(w.c.fault("", mailhaul.Transient, mailhaul.ScopeConnection, mailhaul.ErrClosed))
 	}
+	w.c.doubt(nil)
 	w.client.pool.put(w.c)
 	for _, u := range open {
 		u.conclude(mailhaul.DeliveryUnknown, w.c.named(opAppend, w.box.Name, w.c.reason()))

@@ -41,13 +41,14 @@ type connection struct {
 const (
 	longest = time.Second      // between looks at clock and schedule
 	worth   = 2 * time.Second  // a wait that is worth an event
+	lull    = 2 * time.Second  // of idleness, after which a connection is spare
 	yields  = 30 * time.Second // that a command waits for those before it on its connection
 )
 
 // Connect waits for leave to open a connection and log in on it. The connection
 // counts until Disconnect. recall, if not nil, is called on a goroutine of its
-// own when the connection is wanted back: it should be ended as soon as it is
-// idle.
+// own when the connection is wanted back: no further command should be sent on
+// it, and it should be ended when those in flight have their answers.
 func (a *Account) Connect(ctx context.Context, recall func()) (id int64, err error) {
 	err = a.wait(ctx, func(now time.Time) (bool, time.Time, string) {
 		if until, why := a.barred(now); !until.IsZero() {
@@ -58,7 +59,7 @@ func (a *Account) Connect(ctx context.Context, recall func()) (id int64, err err
 		}
 		h := a.host
 		if len(a.conns) >= connections(a.loop, math.MaxInt) || h.open >= connections(h.loop, a.windowConnections()) {
-			a.callBack()
+			a.callBack(now)
 			return false, time.Time{}, ""
 		}
 		a.t.ids++
@@ -102,19 +103,21 @@ func connections(l *limiter, most int) int {
 }
 
 // callBack asks for the connection of the host that has been idle longest, for
-// somebody who has none. t.mu is held.
-func (a *Account) callBack() {
+// somebody who has none. Those that have only just become idle are left alone:
+// two accounts would take one connection from each other between any two
+// commands, and neither would get anywhere. t.mu is held.
+func (a *Account) callBack(now time.Time) {
 	if len(a.conns) > 0 {
 		return
 	}
 	var oldest *connection
 	for _, other := range a.host.accounts {
 		for _, c := range other.conns {
-			if c.recall == nil || c.active {
-				continue
-			}
 			if c.recalled {
 				return // one is on its way
+			}
+			if c.recall == nil || c.active || now.Sub(c.idle) < lull {
+				continue
 			}
 			if oldest == nil || c.idle.Before(oldest.idle) {
 				oldest = c
