@@ -140,9 +140,9 @@ func parse(args []string, env func(string) string) (*options, error) {
 	switch {
 	case ident.mapExport != "" && (opt.dryRun || opt.verify):
 		return nil, errors.New("-map-export writes what a run has done; leave out -dry-run and -verify")
-	case opt.verify && (ident.fillers != 0 || given["identity-admin"] || given["identity-exec"] || given["uidl-to"] || given["uidl-from"] || given["identity"]):
+	case opt.verify && (ident.fillers != 0 || ident.xuidl || given["identity-admin"] || given["identity-exec"] || given["uidl-to"] || given["uidl-from"] || given["identity"]):
 		return nil, errors.New("-verify compares mail, octet by octet; leave out what is said of identity")
-	case !given["from"] && (opt.identity.demand != "best" || ident.fillers != 0 || given["identity-admin"] || given["identity-exec"] || given["uidl-to"] || given["uidl-from"] || given["map-export"]):
+	case !given["from"] && (opt.identity.demand != "best" || ident.fillers != 0 || ident.xuidl || given["identity-admin"] || given["identity-exec"] || given["uidl-to"] || given["uidl-from"] || given["map-export"]):
 		return nil, errors.New("what is said of identity needs -from and -to: whose is to be kept?")
 	}
 	if !given["from"] {
@@ -154,6 +154,9 @@ func parse(args []string, env func(string) string) (*options, error) {
 	}
 	if opt.identity.uidlFrom != nil && opt.from.Protocol != mailhaul.IMAP {
 		return nil, errors.New("-uidl-from reads the UIDLs of mail that comes over IMAP; over POP3 they come with the mail")
+	}
+	if ident.xuidl && opt.from.Protocol != mailhaul.POP3 {
+		return nil, errors.New("-xuidl carries the UIDLs of the source, which IMAP does not tell; give a POP3 URL as -from")
 	}
 	if files {
 		if to.passwordFile != "" || to.ca != "" || len(to.pins) > 0 || to.tlsMin != "" {

@@ -22,6 +22,7 @@ type identity struct {
 	exec       []string         // a command that speaks dsync, with its arguments
 	uidlFormat string           // how a Cyrus makes UIDLs
 	formula    uidmap.Formula   // how a Dovecot makes them, where its HTTP API is used
+	xuidl      bool             // UIDLs are written into headers
 	fillers    int              // how many UIDs may be burnt in a mailbox
 	uidlFrom   *mailhaul.Server // where the source's UIDLs are read, for mail that comes over IMAP
 	uidlTo     *mailhaul.Server // where the target's UIDLs are proved
@@ -71,6 +72,7 @@ type identityFlags struct {
 	admin      side
 	exec       string
 	uidlFormat string
+	xuidl      bool
 	fillers    int
 	uidlFrom   side
 	uidlTo     side
@@ -86,6 +88,7 @@ func (f *identityFlags) register(fs *flag.FlagSet) {
 	fs.Func("identity-admin-pin", "", collect(&f.admin.pins))
 	fs.StringVar(&f.exec, "identity-exec", "", "")
 	fs.StringVar(&f.uidlFormat, "uidl-format", "", "")
+	fs.BoolVar(&f.xuidl, "xuidl", false, "")
 	fs.IntVar(&f.fillers, "fillers", 0, "")
 	for _, s := range []*side{&f.uidlFrom, &f.uidlTo} {
 		fs.StringVar(&s.url, s.name, "", "")
@@ -99,7 +102,7 @@ func (f *identityFlags) register(fs *flag.FlagSet) {
 // check reads them. files says that the target is a Maildir, which is asked for
 // its identity itself. given are the flags that were used.
 func (f *identityFlags) check(env func(string) string, allowPlaintext, files bool, given map[string]bool) (id identity, err error) {
-	id = identity{demand: f.demand, fillers: f.fillers, mapExport: f.mapExport}
+	id = identity{demand: f.demand, xuidl: f.xuidl, fillers: f.fillers, mapExport: f.mapExport}
 	mover := given["identity-admin"] || given["identity-exec"] || files
 	switch {
 	case !slices.Contains([]string{"order", "uid", "exact", "best"}, f.demand):
@@ -108,11 +111,11 @@ func (f *identityFlags) check(env func(string) string, allowPlaintext, files boo
 		return id, errors.New("-identity-admin and -identity-exec are two ways to the same server; choose one")
 	case files && (given["identity-admin"] || given["identity-exec"]):
 		return id, errors.New("-to is a Maildir, whose identity is written into its files; leave out -identity-admin and -identity-exec")
-	case files && (f.fillers != 0 || f.uidlFormat != ""):
-		return id, errors.New("-to is a Maildir, whose identity is written into its files; leave out -fillers and -uidl-format")
-	case f.demand == "order" && (given["identity-admin"] || given["identity-exec"] || f.fillers != 0 || f.uidlFormat != ""):
-		return id, errors.New("-identity order keeps the order alone; leave out -identity-admin, -identity-exec, -fillers and -uidl-format, or demand more")
-	case f.demand == "exact" && !mover:
+	case files && (f.fillers != 0 || f.uidlFormat != "" || f.xuidl):
+		return id, errors.New("-to is a Maildir, whose identity is written into its files; leave out -fillers, -uidl-format and -xuidl")
+	case f.demand == "order" && (given["identity-admin"] || given["identity-exec"] || f.fillers != 0 || f.uidlFormat != "" || f.xuidl):
+		return id, errors.New("-identity order keeps the order alone; leave out -identity-admin, -identity-exec, -fillers, -uidl-format and -xuidl, or demand more")
+	case f.demand == "exact" && !mover && !f.xuidl:
 		return id, errors.New("-identity exact needs someone who may give the target UIDVALIDITYs; name them with -identity-admin or -identity-exec")
 	case f.demand == "uid" && !mover && f.fillers == 0:
 		return id, errors.New("-identity uid needs leave to burn UIDs, -fillers, or an administrator, -identity-admin or -identity-exec")
@@ -144,6 +147,12 @@ func (f *identityFlags) check(env func(string) string, allowPlaintext, files boo
 	switch {
 	case f.fillers > 0 && given["identity-admin"] && id.admin.driver != driverHTTP:
 		return id, fmt.Errorf("-fillers does nothing with this -identity-admin (%s), which needs none", id.admin.driver)
+	}
+	switch {
+	case f.xuidl && (id.admin.driver == driverDsync || id.exec != nil):
+		return id, errors.New("-xuidl does nothing where dsync writes, which carries UIDLs itself")
+	case f.xuidl && id.admin.driver == driverCyrus:
+		return id, errors.New("-xuidl does nothing at a Cyrus, which makes UIDLs by a format and in no other way")
 	}
 	if err := id.setFormat(f.uidlFormat); err != nil {
 		return id, err

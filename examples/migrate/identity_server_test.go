@@ -168,3 +168,31 @@ func TestFillers(t *testing.T) {
 	require.Contains(t, string(text), `source uidvalidity 1234567 mailbox "INBOX"`+"\n")
 	require.Contains(t, string(text), "\n24 24\n")
 }
+
+// TestUIDLsOfAPOP3Account: they are carried by dsync, and by X-UIDL, and proved
+// over POP3.
+func TestUIDLsOfAPOP3Account(t *testing.T) {
+	r := newIdentityRig(t)
+	r.source.AddUser("u2", "pw1")
+	r.source.Plant(r.source.Users[len(r.source.Users)-1], testserver.Sparse{Messages: 60, MaxSize: 3_000, UIDLs: testserver.UIDLsOdd}.Plant())
+	for _, tt := range []struct {
+		name  string
+		extra []string
+		flags func(s *testserver.Server) []string
+	}{
+		{"dsync", nil, func(s *testserver.Server) []string {
+			return []string{"-identity-admin", "doveadm://" + s.Addr(testserver.Doveadm), "-identity-admin-password-file", r.file(testserver.DoveadmPassword)}
+		}},
+		{"X-UIDL", []string{"pop3_reuse_xuidl = yes"}, func(*testserver.Server) []string { return []string{"-xuidl"} }},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r.t = t
+			s := testserver.Dovecot(t, testserver.DovecotOptions{Extra: tt.extra})
+			flags := append(r.flags(s), "-from", "pop3s://u2@"+r.source.Addr(testserver.POP3S), "-identity", "exact",
+				"-uidl-to", "pop3s://u1@"+s.Addr(testserver.POP3S), "-uidl-to-password-file", r.file("pw1"), "-uidl-to-ca", s.RootsFile())
+			m := r.start(append(flags, tt.flags(s)...)...).want(exitComplete).counts(map[string]int{"copied": 24})
+			require.Equal(t, map[string]any{"INBOX": "exact"}, m["identity"])
+			r.start(append(flags, tt.flags(s)...)...).want(exitComplete).counts(map[string]int{"copied": 0, "skipped": 24})
+		})
+	}
+}

@@ -20,6 +20,7 @@ import (
 	"github.com/mailhaul/mailhaul/uidmap/dsync"
 	"github.com/mailhaul/mailhaul/uidmap/filler"
 	"github.com/mailhaul/mailhaul/uidmap/maildir"
+	"github.com/mailhaul/mailhaul/uidmap/xuidl"
 )
 
 // newTarget makes the side that mail goes to. Only a Maildir is opened.
@@ -61,6 +62,11 @@ func withIdentity(opt *options, account *imapx.Client, logger *slog.Logger) (mai
 	var err error
 	if id.fillers > 0 {
 		if target, err = filler.New(filler.Config{Target: target, Max: id.fillers, Logger: logger}); err != nil {
+			return nil, err
+		}
+	}
+	if id.xuidl {
+		if target, err = xuidl.New(target); err != nil {
 			return nil, err
 		}
 	}
