@@ -27,6 +27,7 @@ const (
 	byHTTP    = "doveadm HTTP"
 	byCyrus   = "cyrus"
 	byXUIDL   = "doveadm HTTP and X-UIDL"
+	onlyXUIDL = "X-UIDL"
 	byFiles   = "files"
 	byFillers = "fillers"
 )
@@ -97,6 +98,8 @@ func (m move) decorate(inner *imapx.Client) (mailhaul.Target, error) {
 			Target: to, Key: mailhaul.NewSecret(m.Admin.Password), UIDLs: formula,
 			Server: mailhaul.Server{Host: m.Admin.Host, Port: m.Admin.Port, Security: mailhaul.Plaintext},
 		})
+	case onlyXUIDL:
+		return xuidl.New(inner)
 	case byFillers:
 		return filler.New(filler.Config{Target: inner, Max: m.Fillers})
 	}
