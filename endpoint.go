@@ -210,6 +210,14 @@ type SettleTimer interface {
 	SettleTime() (d time.Duration, known bool)
 }
 
+// EightBitKeeper is implemented by a Target that knows its server well enough to
+// say that it stores 8-bit characters in the header of a message as they are.
+// Not all do: RFC 5322 knows none, and Cyrus puts X in their place.
+type EightBitKeeper interface {
+	// KeepsEightBit reports that they are kept. False says nothing.
+	KeepsEightBit() bool
+}
+
 // Meter is implemented by a Source that counts what it does.
 type Meter interface {
 	Traffic() Traffic

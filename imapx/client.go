@@ -23,16 +23,17 @@ type Client struct {
 }
 
 var (
-	_ mailhaul.Source        = (*Client)(nil)
-	_ mailhaul.Target        = (*Client)(nil)
-	_ mailhaul.QuotaTeller   = (*Client)(nil)
-	_ mailhaul.AppendLimiter = (*Client)(nil)
-	_ mailhaul.SettleTimer   = (*Client)(nil)
-	_ mailhaul.Meter         = (*Client)(nil)
-	_ mailhaul.Unselecter    = (*Client)(nil)
-	_ mailhaul.Watcher       = (*Client)(nil)
-	_ mailhaul.Reader        = (*Reader)(nil)
-	_ mailhaul.Writer        = (*Writer)(nil)
+	_ mailhaul.Source         = (*Client)(nil)
+	_ mailhaul.Target         = (*Client)(nil)
+	_ mailhaul.QuotaTeller    = (*Client)(nil)
+	_ mailhaul.AppendLimiter  = (*Client)(nil)
+	_ mailhaul.SettleTimer    = (*Client)(nil)
+	_ mailhaul.Meter          = (*Client)(nil)
+	_ mailhaul.Unselecter     = (*Client)(nil)
+	_ mailhaul.EightBitKeeper = (*Client)(nil)
+	_ mailhaul.Watcher        = (*Client)(nil)
+	_ mailhaul.Reader         = (*Reader)(nil)
+	_ mailhaul.Writer         = (*Writer)(nil)
 )
 
 // New returns a Client. It connects to nothing yet. An error names all
@@ -158,6 +159,10 @@ func (cl *Client) SettleTime() (d time.Duration, known bool) {
 	d = cl.facts.quirks().settle
 	return d, d > 0
 }
+
+// KeepsEightBit implements [mailhaul.EightBitKeeper]. It knows Dovecot, once a
+// connection to the server has been made.
+func (cl *Client) KeepsEightBit() bool { return cl.facts.quirks().keeps8bit }
 
 // OpenReader implements [mailhaul.Source]: it opens the mailbox with EXAMINE.
 func (cl *Client) OpenReader(ctx context.Context, m mailhaul.Mailbox) (mailhaul.Reader, error) {

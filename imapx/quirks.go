@@ -24,6 +24,9 @@ type quirks struct {
 	// empty message instead.
 	cancels bool
 
+	// keeps8bit: 8-bit characters in a header are stored as they are.
+	keeps8bit bool
+
 	// settle is how long after a lost connection the server may still commit
 	// what it had received; 0: not known.
 	settle time.Duration
@@ -39,7 +42,7 @@ var knownServers = []struct {
 	// that end an atom, and for a date that is none; and runs the body as
 	// commands then. An APPEND is committed, or not, before it looks at the
 	// connection again. A keyword that is too long, or one too many, is NO.
-	{"dovecot", quirks{name: "Dovecot", literals: true, keywords: true, cancels: true, settle: time.Second}},
+	{"dovecot", quirks{name: "Dovecot", literals: true, keywords: true, cancels: true, keeps8bit: true, settle: time.Second}},
 	{"cyrus", quirks{name: "Cyrus", literals: true, cancels: true, settle: time.Second}},
 }
 

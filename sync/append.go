@@ -110,7 +110,7 @@ func (a *appender) buffered(ctx context.Context, l *load) error {
 	}
 	next := &inFlight{risky: make(map[mailhaul.UID]fingerprint)}
 	for _, it := range l.items {
-		f, risky, err := inspect(it.body)
+		f, risky, err := a.j.r.eight.inspect(it.body)
 		if err != nil {
 			l.drop()
 			return err

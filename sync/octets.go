@@ -7,6 +7,8 @@ import (
 	"crypto/sha256"
 	"hash"
 	"io"
+	"math"
+	"sync/atomic"
 
 	"github.com/mailhaul/mailhaul"
 )
@@ -15,7 +17,8 @@ import (
 // silence: NUL (Dovecot stores 0x80), a bare CR, a bare LF, and an octet above
 // 0x7f in the header (Cyrus stores X, unless it is told otherwise).
 type inspector struct {
-	risky bool
+	risky bool // a NUL, a bare CR or a bare LF
+	eight bool // an octet above 0x7f in the header
 	cr    bool // the last octet was a CR
 	body  bool // the header has ended
 	line  bool // the line of the header that began has something in it
@@ -26,7 +29,7 @@ func (i *inspector) header(p []byte) {
 	for _, c := range p {
 		switch {
 		case c >= 0x80:
-			i.risky = true
+			i.eight = true
 			return
 		case c == '\n' && !i.line:
 			i.body = true
@@ -39,7 +42,7 @@ func (i *inspector) header(p []byte) {
 
 func (i *inspector) Write(p []byte) (int, error) {
 	n := len(p)
-	if !i.risky && !i.body {
+	if !i.eight && !i.body {
 		i.header(p)
 	}
 	if i.risky || n == 0 {
@@ -80,27 +83,61 @@ func (i *inspector) Write(p []byte) (int, error) {
 }
 
 // end is called after the last octet: a CR there is bare.
-func (i *inspector) end() bool { return i.risky || i.cr }
+func (i *inspector) end() (risky, eight bool) { return i.risky || i.cr, i.eight }
 
 // fingerprint says which octets must be found on the target.
 type fingerprint struct {
 	sum  [sha256.Size]byte
 	size int64
+
+	// eight is set where nothing is at risk but octets above 0x7f in the header.
+	eight bool
 }
+
+// of reports whether octets with that sum are those that must be found.
+func (f fingerprint) of(got fingerprint) bool { return f.sum == got.sum && f.size == got.size }
+
+// provesEight is how many messages with octets above 0x7f in the header a target
+// has to give back as they were before it is taken to keep them all: it is a
+// matter of the server's settings, not of the message.
+const provesEight = 8
+
+// eightBit is what a run has found out about that. It is safe for concurrent
+// use.
+type eightBit struct{ kept atomic.Int64 }
+
+// ask asks a target that may know.
+func (e *eightBit) ask(target mailhaul.Target) {
+	if k, ok := mailhaul.As[mailhaul.EightBitKeeper](target); ok && k.KeepsEightBit() {
+		e.kept.CompareAndSwap(0, provesEight)
+	}
+}
+
+// seen notes a message that was read back.
+func (e *eightBit) seen(kept bool) {
+	if kept {
+		e.kept.Add(1)
+	} else {
+		e.kept.Store(math.MinInt32)
+	}
+}
+
+func (e *eightBit) proved() bool { return e.kept.Load() >= provesEight }
 
 // inspect reads a buffered body and returns its fingerprint if it holds
 // octets that may be altered.
-func inspect(b mailhaul.Body) (fingerprint, bool, error) {
+func (e *eightBit) inspect(b mailhaul.Body) (fingerprint, bool, error) {
 	var look inspector
 	if _, err := io.Copy(&look, b.Reader()); err != nil {
 		return fingerprint{}, false, err
 	}
-	if !look.end() {
+	risky, eight := look.end()
+	if !risky && (!eight || e.proved()) {
 		return fingerprint{}, false, nil
 	}
 	h := sha256.New()
 	n, err := io.Copy(h, b.Reader())
-	f := fingerprint{size: n}
+	f := fingerprint{size: n, eight: !risky}
 	h.Sum(f.sum[:0])
 	return f, true, err
 }
@@ -127,7 +164,8 @@ func (w *watchedBody) Write(p []byte) (int, error) {
 
 // fingerprint is known once the body has been read.
 func (w *watchedBody) fingerprint() (fingerprint, bool) {
-	f := fingerprint{size: w.n}
+	risky, eight := w.look.end()
+	f := fingerprint{size: w.n, eight: !risky}
 	w.sum.Sum(f.sum[:0])
-	return f, w.look.end()
+	return f, risky || eight
 }

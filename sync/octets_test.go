@@ -28,7 +28,8 @@ func TestInspector(t *testing.T) {
 				for _, part := range []string{text[:cut], text[cut:then], text[then:]} {
 					_, _ = i.Write([]byte(part))
 				}
-				require.Equal(t, risky, i.end(), "%q cut at %d and %d", text, cut, then)
+				hard, eight := i.end()
+				require.Equal(t, risky, hard || eight, "%q cut at %d and %d", text, cut, then)
 			}
 		}
 	}

@@ -20,12 +20,28 @@ func (j *job) readBack(ctx context.Context) (again bool, err error) {
 	if err != nil || len(unread) == 0 {
 		return false, err
 	}
-	var there, here mailhaul.UIDSet
+	var there, later, here mailhaul.UIDSet // later: what is not read if enough others prove it needless
 	for target, rec := range unread {
-		there.Add(target)
-		if _, known := j.checks[rec.Source]; !known {
+		want, known := j.checks[rec.Source]
+		switch {
+		case !known:
+			there.Add(target)
 			here.Add(rec.Source)
+		case want.eight:
+			later.Add(target)
+		default:
+			there.Add(target)
 		}
+	}
+	if j.r.eight.proved() {
+		if err := j.believe(ctx, unread, later); err != nil || len(there) == 0 {
+			return false, err
+		}
+		later = nil
+	}
+	for sample := range later.Chunks(provesEight) {
+		there, later = there.Union(sample), later.Minus(sample)
+		break
 	}
 	t, err := j.r.cfg.Target.OpenReader(ctx, j.target)
 	if err != nil {
@@ -51,7 +67,19 @@ func (j *job) readBack(ctx context.Context) (again bool, err error) {
 			return false, err
 		}
 	}
-	return false, streamEach(ctx, t, there, func(uid mailhaul.UID, body io.Reader) error {
+	if err := j.compareOctets(ctx, t, unread, there); err != nil {
+		return false, err
+	}
+	if j.r.eight.proved() {
+		return false, j.believe(ctx, unread, later)
+	}
+	return false, j.compareOctets(ctx, t, unread, later)
+}
+
+// compareOctets reads messages from the target, lists those that differ, and
+// records that they were read.
+func (j *job) compareOctets(ctx context.Context, t mailhaul.Reader, unread map[mailhaul.UID]checkpoint.Record, set mailhaul.UIDSet) error {
+	return streamEach(ctx, t, set, func(uid mailhaul.UID, body io.Reader) error {
 		got, err := fingerprintOf(body)
 		if err != nil {
 			return err
@@ -59,13 +87,29 @@ func (j *job) readBack(ctx context.Context) (again bool, err error) {
 		rec := unread[uid]
 		rec.State = checkpoint.Mapped
 		want, known := j.checks[rec.Source]
-		if known && got != want {
+		if known && want.eight {
+			j.r.eight.seen(want.of(got))
+		}
+		if known && !want.of(got) {
 			rec.Altered = true
 			j.alter(rec.Source, uid, "the target's server changed octets (NUL, a CR or LF by itself, or 8-bit characters in the header) while it stored the message")
 		}
 		delete(j.checks, rec.Source)
 		return j.led.Put(ctx, rec)
 	})
+}
+
+// believe records, of messages that were not read, that they need not be.
+func (j *job) believe(ctx context.Context, unread map[mailhaul.UID]checkpoint.Record, set mailhaul.UIDSet) error {
+	for uid := range set.All() {
+		rec := unread[uid]
+		rec.State = checkpoint.Mapped
+		delete(j.checks, rec.Source)
+		if err := j.led.Put(ctx, rec); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // unread returns the records that are to be read back, by target UID.

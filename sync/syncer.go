@@ -123,7 +123,8 @@ type run struct {
 	taken    map[string]bool // places on the target that a mailbox has, joined by NUL
 	stuck    atomic.Int32    // mailboxes given up for their connection, in a row
 	cut      atomic.Bool     // Drain left something undone
-	suspects int             // pairs of mailboxes that were opened to find a renamed one; of prepare
+	eight    eightBit
+	suspects int // pairs of mailboxes that were opened to find a renamed one; of prepare
 }
 
 // draining reports whether Drain was called.
@@ -365,6 +366,7 @@ func started(cfg Config, plan *folderPlan) Started {
 // whoever waits for it, then those with the most messages, so that none of them
 // is left to the end, when it would run alone.
 func (r *run) work(ctx context.Context, jobs []*job) error {
+	r.eight.ask(r.cfg.Target)
 	jobs = slices.Clone(jobs)
 	slices.SortStableFunc(jobs, func(a, b *job) int {
 		if a.source.IsInbox() != b.source.IsInbox() {
