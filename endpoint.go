@@ -160,6 +160,21 @@ type ListedOpener interface {
 	OpenListed(ctx context.Context, m Mailbox, fields Fields) (Reader, []Message, error)
 }
 
+// Reserver is implemented by a Target that can say when a Writer has its
+// connection, which is before the mailbox is open.
+type Reserver interface {
+	// Reserve takes a connection for a Writer of the mailbox, waiting for it as
+	// OpenWriter does.
+	Reserve(ctx context.Context, m Mailbox) (Reservation, error)
+}
+
+// Reservation is a connection that waits to become a Writer.
+type Reservation interface {
+	// Open opens the Writer. It has to be called, once: it is what gives the
+	// connection back where there is an error.
+	Open(ctx context.Context) (Writer, error)
+}
+
 // NewMailbox is a mailbox that is to be made.
 type NewMailbox struct {
 	Path      []string

@@ -29,6 +29,7 @@ var (
 	_ mailhaul.AppendLimiter  = (*Client)(nil)
 	_ mailhaul.SettleTimer    = (*Client)(nil)
 	_ mailhaul.Meter          = (*Client)(nil)
+	_ mailhaul.Reserver       = (*Client)(nil)
 	_ mailhaul.Unselecter     = (*Client)(nil)
 	_ mailhaul.EightBitKeeper = (*Client)(nil)
 	_ mailhaul.Watcher        = (*Client)(nil)
@@ -192,14 +193,34 @@ func (cl *Client) giveBack(c *conn, err error) {
 // OpenWriter implements [mailhaul.Target]: it opens the mailbox with SELECT. No
 // other connection of the Client has the mailbox selected then.
 func (cl *Client) OpenWriter(ctx context.Context, m mailhaul.Mailbox) (mailhaul.Writer, error) {
+	r, err := cl.Reserve(ctx, m)
+	if err != nil {
+		return nil, err
+	}
+	return r.Open(ctx)
+}
+
+// Reserve implements [mailhaul.Reserver].
+func (cl *Client) Reserve(ctx context.Context, m mailhaul.Mailbox) (mailhaul.Reservation, error) {
 	c, err := cl.acquire(ctx, opSelect, m.Name, m.Wire)
 	if err != nil {
 		return nil, err
 	}
-	w, err := cl.openWriter(ctx, c, m)
+	return &reservation{cl, c, m}, nil
+}
+
+type reservation struct {
+	cl  *Client
+	c   *conn
+	box mailhaul.Mailbox
+}
+
+// Open implements [mailhaul.Reservation].
+func (r *reservation) Open(ctx context.Context) (mailhaul.Writer, error) {
+	w, err := r.cl.openWriter(ctx, r.c, r.box)
 	if err != nil {
-		cl.giveBack(c, err)
-		return nil, c.named(opSelect, m.Name, err)
+		r.cl.giveBack(r.c, err)
+		return nil, r.c.named(opSelect, r.box.Name, err)
 	}
 	return w, nil
 }

@@ -200,3 +200,25 @@ func TestWarmWithoutAFirst(t *testing.T) {
 		<-done
 	})
 }
+
+// A connection that was reserved is given back by Open, whatever comes of it.
+func TestReserve(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tg := newTarget(t, imapserver.Options{}, func(c *Config) { c.Connections = 1 })
+		for range 3 {
+			r, err := tg.Reserve(t.Context(), mailhaul.Mailbox{Name: "None", Wire: "None"})
+			require.NoError(t, err)
+			_, err = r.Open(t.Context())
+			require.Error(t, err)
+		}
+		r, err := tg.Reserve(t.Context(), inbox)
+		require.NoError(t, err)
+		w, err := r.Open(t.Context())
+		require.NoError(t, err)
+		require.NoError(t, w.Close())
+		w, err = tg.OpenWriter(t.Context(), inbox)
+		require.NoError(t, err)
+		require.NoError(t, w.Close())
+		assert.EqualValues(t, 1, tg.Traffic().Connections)
+	})
+}

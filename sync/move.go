@@ -7,6 +7,8 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/mailhaul/mailhaul"
 )
 
@@ -20,28 +22,37 @@ func (j *job) move(ctx context.Context, c *comparison) (again bool, err error) {
 	if c != nil && len(c.todo) == 0 && len(c.orphans) == 0 && !slices.ContainsFunc(c.flags, flagWork.needed) {
 		return c.more, j.settleSource(ctx, c.source, c.flags)
 	}
-	w, err := j.r.cfg.Target.OpenWriter(ctx, j.target)
-	if err != nil {
-		return false, err
-	}
-	defer w.Close()
-	if j.surprised(w.Status(), c) {
-		return true, nil
-	}
-	if c != nil {
+	var w mailhaul.Writer
+	var s mailhaul.Reader
+	var known described
+	if c == nil {
+		if w, s, known, err = j.openBoth(ctx); err != nil {
+			return false, err
+		}
+		defer w.Close()
+		defer s.Close()
+		if j.surprised(w.Status(), c) {
+			return true, nil
+		}
+	} else {
+		if w, err = j.r.cfg.Target.OpenWriter(ctx, j.target); err != nil {
+			return false, err
+		}
+		defer w.Close()
+		if j.surprised(w.Status(), c) {
+			return true, nil
+		}
 		if again, err := j.changeBy(ctx, w, c); again || err != nil {
 			return again, err
 		}
 		if len(c.todo) == 0 {
 			return c.more, j.settleSource(ctx, c.source, nil)
 		}
+		if s, err = j.r.cfg.Source.OpenReader(ctx, j.source); err != nil {
+			return false, err
+		}
+		defer s.Close()
 	}
-
-	s, known, err := j.openSource(ctx, c == nil)
-	if err != nil {
-		return false, err
-	}
-	defer s.Close()
 	var todo mailhaul.UIDSet
 	switch {
 	case c == nil:
@@ -108,11 +119,49 @@ func (j *job) changeBy(ctx context.Context, w mailhaul.Writer, c *comparison) (a
 	return false, nil
 }
 
-// openSource opens the source's mailbox. Of one that is to be copied whole it
-// describes the messages with it, where that costs nothing.
-func (j *job) openSource(ctx context.Context, whole bool) (mailhaul.Reader, described, error) {
-	// The source itself is asked, not what it may decorate.
-	if o, ok := j.r.cfg.Source.(mailhaul.ListedOpener); ok && whole && 0 < j.expected() && j.expected() <= listAtOnce {
+// openBoth opens both mailboxes for a copy of the whole, side by side where the
+// target lets its connection be taken first: that order excludes deadlock.
+func (j *job) openBoth(ctx context.Context) (w mailhaul.Writer, s mailhaul.Reader, known described, err error) {
+	// The target itself is asked, not what it may decorate.
+	r, ok := j.r.cfg.Target.(mailhaul.Reserver)
+	if !ok {
+		if w, err = j.r.cfg.Target.OpenWriter(ctx, j.target); err != nil {
+			return nil, nil, nil, err
+		}
+		if s, known, err = j.openSource(ctx); err != nil {
+			_ = w.Close()
+			return nil, nil, nil, err
+		}
+		return w, s, known, nil
+	}
+	reserved, err := r.Reserve(ctx, j.target)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	var opening errgroup.Group
+	opening.Go(func() (err error) {
+		w, err = reserved.Open(ctx)
+		return err
+	})
+	s, known, err = j.openSource(ctx)
+	if failed := opening.Wait(); failed != nil {
+		if err == nil {
+			_ = s.Close()
+		}
+		return nil, nil, nil, graver(failed, err)
+	}
+	if err != nil {
+		_ = w.Close()
+		return nil, nil, nil, err
+	}
+	return w, s, known, nil
+}
+
+// openSource opens the source's mailbox and describes the messages with it,
+// where that costs nothing.
+func (j *job) openSource(ctx context.Context) (mailhaul.Reader, described, error) {
+	// As above.
+	if o, ok := j.r.cfg.Source.(mailhaul.ListedOpener); ok && 0 < j.expected() && j.expected() <= listAtOnce {
 		return o.OpenListed(ctx, j.source, describedFields)
 	}
 	s, err := j.r.cfg.Source.OpenReader(ctx, j.source)
