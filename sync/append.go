@@ -28,8 +28,9 @@ type appender struct {
 	inFlight  []*inFlight  // handed to the Writer, oldest first
 	failures  []Failure    // to be reported
 
-	imposing bool // each message is to have the UID, and the UIDL, that it has on the source
-	late     bool // the Writer answers in Finish only
+	imposing bool            // each message is to have the UID, and the UIDL, that it has on the source
+	named    mailhaul.UIDSet // all UIDs that the Writer of an Imposer has named, and that were believed
+	late     bool            // the Writer answers in Finish only
 }
 
 func (j *job) newAppender(w mailhaul.Writer) *appender {
@@ -310,18 +311,21 @@ func (a *appender) outcome(ctx context.Context, f *inFlight, outcomes []mailhaul
 // the batch is then looked for by content.
 //
 // Where UIDs are imposed, each message has its own, or any at or above the
-// watermark if that was taken.
+// watermark if that was taken; no two have the same.
 func (a *appender) plausible(msgs []mailhaul.Message, outcomes []mailhaul.Outcome) bool {
 	if a.imposing {
-		named := make(map[mailhaul.UID]bool, len(outcomes))
+		var named mailhaul.UIDSet
 		for i, o := range outcomes {
 			if o.Delivery != mailhaul.Stored || o.UID == 0 {
 				continue
 			}
-			if named[o.UID] || o.UID < a.watermark && o.UID != msgs[i].UID {
+			if named.Contains(o.UID) || a.named.Contains(o.UID) || o.UID < a.watermark && o.UID != msgs[i].UID {
 				return false
 			}
-			named[o.UID] = true
+			named.Add(o.UID)
+		}
+		for uid := range named.All() {
+			a.named.Add(uid)
 		}
 		return true
 	}

@@ -12,17 +12,26 @@ import (
 // mapped is what the ledger says of a mailbox's UIDs.
 type mapped struct {
 	messages, same int
-	rising         bool         // UIDs on the target rise in the order of the source
-	endedAt        mailhaul.UID // the first of the source's UIDs that is another on the target
+	rising         bool            // UIDs on the target rise in the order of the source
+	endedAt        mailhaul.UID    // the first of the source's UIDs that is another on the target
+	others         mailhaul.UIDSet // the source's UIDs that are others on the target, but for those beyond maxOthers runs
 }
+
+// maxOthers is how many runs of UIDs a reason names.
+const maxOthers = 20
 
 func (m *mapped) add(source, target mailhaul.UID, last *mailhaul.UID) {
 	m.messages++
 	switch {
 	case source == target:
 		m.same++
-	case m.endedAt == 0:
-		m.endedAt = source
+	default:
+		if m.endedAt == 0 {
+			m.endedAt = source
+		}
+		if n := len(m.others); n < maxOthers || m.others[n-1].Last+1 == source {
+			m.others.Add(source)
+		}
 	}
 	if target <= *last {
 		m.rising = false
@@ -60,7 +69,7 @@ func (j *job) identityFrom(m mapped) MailboxIdentity {
 		target = &j.proof.target
 	}
 	out := identityOf(j.source.Name, j.target.Name, m, identityFacts{
-		source: source, target: target, assigned: j.assigned(), uidls: tellsUIDLs(j.r.cfg.Source, j.source), found: j.proof, imposed: st.Imposed,
+		source: source, target: target, assigned: j.assigned(), uidls: tellsUIDLs(j.r.cfg.Source, j.source), found: j.proof, noModSeqs: noModSeqs(j.r.cfg.Target, target),
 		inherited: j.proof == nil && st.Proved != "", proved: st.Proved,
 	})
 	if rank(st.Imposed) < rank(mailhaul.LevelUID) && out.Level != mailhaul.LevelNone {
@@ -69,6 +78,15 @@ func (j *job) identityFrom(m mapped) MailboxIdentity {
 		out.Reason = j.can.Reason // its driver knows best
 	}
 	return out
+}
+
+// noModSeqs reports whether a target keeps no mod-sequences: one that knows
+// without asking its server says so, and otherwise its listing shows it.
+func noModSeqs(target mailhaul.Target, now *mailhaul.Status) bool {
+	if k, ok := mailhaul.As[interface{ KeepsModSeqs() bool }](target); ok {
+		return !k.KeepsModSeqs()
+	}
+	return now != nil && now.UIDValidity != 0 && now.HighestModSeq == 0
 }
 
 // whyNotImposed says why no identity is imposed on the mailbox.
@@ -95,7 +113,7 @@ type identityFacts struct {
 	target          *mailhaul.Status // nil: not known
 	assigned, uidls bool
 	found           *evidence
-	imposed         mailhaul.Level // that the Imposer has promised
+	noModSeqs       bool           // the target keeps no mod-sequences, as far as is known without a proof
 	inherited       bool           // an earlier run has read both sides, and nothing has changed since
 	proved          mailhaul.Level // by that run
 }
@@ -120,12 +138,10 @@ func identityOf(sourceName, targetName string, m mapped, f identityFacts) Mailbo
 			case f.source.HighestModSeq == 0:
 			case t.HighestModSeq != 0:
 				out.HighestModSeq = finding(t.HighestModSeq >= f.source.HighestModSeq)
-			case (f.found != nil || f.inherited) && f.imposed == mailhaul.LevelExact:
-				// The Imposer has vouched for it, and what is read, such as the
-				// files of a server, tells none.
-				out.HighestModSeq = NotApplicable
 			case f.found != nil:
-				out.HighestModSeq = DoesNotHold
+				// It was asked for, and the target keeps none: there is nothing
+				// that a program could compare with what it remembers.
+				out.HighestModSeq = NotApplicable
 			}
 		}
 	}
@@ -144,6 +160,9 @@ func identityOf(sourceName, targetName string, m mapped, f identityFacts) Mailbo
 			}
 		}
 	} else if f.inherited && rank(proved) >= rank(mailhaul.LevelExact) {
+		if out.HighestModSeq == NotProved && f.noModSeqs {
+			out.HighestModSeq = NotApplicable
+		}
 		for _, part := range []*Finding{&out.UIDValidity, &out.UIDNext, &out.HighestModSeq, &out.UIDLs} {
 			if *part == NotProved {
 				*part = Holds
@@ -154,9 +173,27 @@ func identityOf(sourceName, targetName string, m mapped, f identityFacts) Mailbo
 	return out
 }
 
+// samePlaces reports whether UIDs on the target can mean what they do on the
+// source.
+func (f *identityFacts) samePlaces() bool {
+	return !f.assigned && f.target != nil && f.target.UIDValidity == f.source.UIDValidity
+}
+
+// elsewhere says which messages have other UIDs than on the source.
+func (m *mapped) elsewhere() string {
+	more := ""
+	if m.others.Len() < m.messages-m.same {
+		more = " and more"
+	}
+	return fmt.Sprintf("%d of %d messages have other UIDs on the target (on the source they have %s%s)", m.messages-m.same, m.messages, m.others, more)
+}
+
 // levelOf returns the level that the findings amount to, and why it is no
 // higher.
 func levelOf(out MailboxIdentity, m mapped, f identityFacts, proved mailhaul.Level) (mailhaul.Level, string) {
+	if !m.rising && f.samePlaces() && m.same > 0 {
+		return mailhaul.LevelNone, fmt.Sprintf("%s, and stand behind later ones, where other mail had come before them", m.elsewhere())
+	}
 	if !m.rising {
 		return mailhaul.LevelNone, "UIDs on the target do not rise in the order of the source: mail was there before, or some came late"
 	}
@@ -170,7 +207,7 @@ func levelOf(out MailboxIdentity, m mapped, f identityFacts, proved mailhaul.Lev
 	if m.endedAt != 0 {
 		level = mailhaul.LevelOrder
 		if !f.assigned {
-			return level, fmt.Sprintf("messages of the source from UID %d on have other UIDs on the target, where other mail had come before them", m.endedAt)
+			return level, m.elsewhere() + ", where other mail had come before them"
 		}
 	}
 	for _, part := range []struct {

@@ -38,6 +38,11 @@ func (j *job) moveImposed(ctx context.Context, c *comparison) (again bool, err e
 			bases = c.flags
 		}
 		m.source, m.next, m.rest = c.source, c.next, j.giveUpBreakers(c.todo.Minus(j.failed))
+		if m.rest.Len() == 0 {
+			if err := m.askHighestModSeq(ctx, &c.target); err != nil {
+				return false, err
+			}
+		}
 		if m.rest.Len() == 0 && !m.owed(c.target, c.present) {
 			if err := m.takeOver(ctx, c.target); err != nil {
 				return false, err
@@ -50,6 +55,9 @@ func (j *job) moveImposed(ctx context.Context, c *comparison) (again bool, err e
 	}
 	if !j.impose { // what was imposed before has been lost: the mailbox is another
 		return j.move(ctx, c)
+	}
+	if c != nil {
+		m.setBehind(c.target)
 	}
 	switch again, err := m.prepare(ctx, c); {
 	case again || err != nil:
@@ -77,6 +85,7 @@ type imposition struct {
 	source  mailhaul.Status // as of the listing that is being moved
 	next    mailhaul.UID    // likewise
 	rest    mailhaul.UIDSet // to be moved, and not described yet
+	behind  mailhaul.UIDSet // to be moved when nothing is left in rest
 
 	chunk     mailhaul.UIDSet    // of the next session,
 	msgs      []mailhaul.Message // described
@@ -93,6 +102,47 @@ func (m *imposition) owed(target mailhaul.Status, present int) bool {
 		imposed == mailhaul.LevelExact &&
 			(present == 0 && want.UIDValidity != 0 && want.UIDValidity != target.UIDValidity ||
 				want.HighestModSeq > target.HighestModSeq && target.HighestModSeq != 0)
+}
+
+// askHighestModSeq asks for the target's where opening the mailbox did not tell
+// it, and it may be lower than what was promised.
+func (m *imposition) askHighestModSeq(ctx context.Context, target *mailhaul.Status) error {
+	if m.j.assigned() || m.source.HighestModSeq == 0 || m.j.led.State().Imposed != mailhaul.LevelExact {
+		return nil
+	}
+	return askHighestModSeq(ctx, m.j.r.cfg.Target, m.j.target, target)
+}
+
+// setBehind takes those messages out of the rest whose UIDs the target has given
+// to mail of its own, so that they come last. In their places they would take
+// the UIDs of those behind them, which would take others' in turn: one message
+// that was delivered to the target would cost all that follows it its UIDs, and
+// a mail program would find other messages under the UIDs that it knows. The
+// order is lost for the few, which is why nothing is done where it helps nobody:
+// where a gap in the UIDs would have room for them, or where programs forget all
+// UIDs, since the UIDVALIDITY is another.
+func (m *imposition) setBehind(target mailhaul.Status) {
+	j := m.j
+	if j.assigned() || j.can.OneSession || target.UIDNext <= 1 || target.UIDValidity != m.source.UIDValidity {
+		return
+	}
+	taken := m.rest.Intersect(mailhaul.UIDSet{{First: 1, Last: target.UIDNext - 1}})
+	if len(taken) == 0 {
+		return
+	}
+	displaced, next := 0, target.UIDNext
+	for uid := range m.rest.All() {
+		if uid >= next {
+			if displaced == taken.Len() && uid > next {
+				return // all have found room
+			}
+			next = uid
+		} else if displaced++; displaced > taken.Len() {
+			m.rest, m.behind = m.rest.Minus(taken), taken
+			return
+		}
+		next++
+	}
 }
 
 // takeOver finds out whether a mailbox of which the checkpoint knows nothing, or
@@ -122,7 +172,7 @@ func (m *imposition) takeOver(ctx context.Context, target mailhaul.Status) error
 func (m *imposition) prepare(ctx context.Context, c *comparison) (again bool, err error) {
 	j := m.j
 	if c != nil && len(m.rest) == 0 {
-		return false, nil
+		return false, nil // and nothing is behind
 	}
 	s, err := j.r.cfg.Source.OpenReader(ctx, j.source)
 	if err != nil {
@@ -161,7 +211,10 @@ func (m *imposition) describe(ctx context.Context, s mailhaul.Reader) error {
 	if j.can.OneSession {
 		size = max(1, m.rest.Len())
 	}
-	for len(m.msgs) == 0 && len(m.rest) > 0 {
+	for len(m.msgs) == 0 && len(m.rest)+len(m.behind) > 0 {
+		if len(m.rest) == 0 {
+			m.rest, m.behind = m.behind, nil
+		}
 		for chunk := range m.rest.Chunks(size) {
 			m.chunk = chunk
 			break

@@ -117,7 +117,7 @@ func Prove(ctx context.Context, source, target mailhaul.Source, opts ProveOption
 		}
 		out := identityOf(m.Source.Name, m.Target.Name, e.mapped, identityFacts{
 			source: e.source, target: &e.target, assigned: source.Account().Protocol == mailhaul.POP3,
-			uidls: tellsUIDLs(source, m.Source), found: e, imposed: st.Imposed,
+			uidls: tellsUIDLs(source, m.Source), found: e,
 		})
 		p.Mailboxes = append(p.Mailboxes, out)
 		if opts.Progress != nil {
@@ -167,8 +167,10 @@ func (p *prover) prove(ctx context.Context, only *mailhaul.UIDSet) (*evidence, e
 	if err := p.readBoth(ctx, e, only, &uidls); err != nil {
 		return nil, err
 	}
-	if err := p.askHighestModSeq(ctx, e); err != nil {
-		return nil, err
+	if e.source.HighestModSeq != 0 {
+		if err := askHighestModSeq(ctx, p.target, p.to, &e.target); err != nil {
+			return nil, err
+		}
 	}
 	if p.pop != nil && p.to.IsInbox() && tellsUIDLs(p.source, p.from) {
 		try := p.try
@@ -192,22 +194,22 @@ type statusTeller interface {
 	MailboxStatus(ctx context.Context, m mailhaul.Mailbox) (mailhaul.Status, error)
 }
 
-// askHighestModSeq asks for it where opening the mailbox did not tell it:
+// askHighestModSeq asks for the mailbox's HIGHESTMODSEQ where opening the mailbox did not tell it:
 // Dovecot opens a mailbox that another session has just made without
 // HIGHESTMODSEQ, and without saying that it has none.
-func (p *prover) askHighestModSeq(ctx context.Context, e *evidence) error {
-	teller, ok := mailhaul.As[statusTeller](p.target)
-	if !ok || e.source.HighestModSeq == 0 || e.target.HighestModSeq != 0 {
+func askHighestModSeq(ctx context.Context, target mailhaul.Source, m mailhaul.Mailbox, now *mailhaul.Status) error {
+	teller, ok := mailhaul.As[statusTeller](target)
+	if !ok || now.HighestModSeq != 0 {
 		return nil
 	}
-	st, err := teller.MailboxStatus(ctx, p.to)
+	st, err := teller.MailboxStatus(ctx, m)
 	switch {
 	case errors.Is(err, mailhaul.ErrUnsupported):
 		return nil
 	case err != nil:
 		return err
-	case st.UIDValidity == e.target.UIDValidity:
-		e.target.HighestModSeq = st.HighestModSeq
+	case st.UIDValidity == now.UIDValidity:
+		now.HighestModSeq = st.HighestModSeq
 	}
 	return nil
 }

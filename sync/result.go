@@ -85,7 +85,7 @@ const (
 	Holds         Finding = "holds"
 	DoesNotHold   Finding = "does not hold"
 	NotProved     Finding = "not proved" // nobody has looked
-	NotApplicable Finding = "n/a"        // the source has none
+	NotApplicable Finding = "n/a"        // the source has none, or the target keeps none at all
 )
 
 func finding(holds bool) Finding {
@@ -106,7 +106,8 @@ type MailboxIdentity struct {
 
 	// UIDValidity is whether both sides have the same, UIDNext and
 	// HighestModSeq whether the target's is not lower than the source's was
-	// when it was last listed.
+	// when it was last listed. A target without mod-sequences (CONDSTORE) has
+	// none that could be lower: it is not applicable then.
 	UIDValidity   Finding `json:"uidvalidity"`
 	UIDNext       Finding `json:"uidnext"`
 	HighestModSeq Finding `json:"highestmodseq"`

@@ -2,7 +2,8 @@
 // tree with the lists by which Dovecot or Courier know their messages. It is
 // for operators who have the disk of the destination. With it all that mail
 // programs know messages by can be what it was: UIDs, UIDVALIDITY and UIDNEXT, a
-// HIGHESTMODSEQ that is not lower, and the unique-ids and the order of POP3.
+// HIGHESTMODSEQ that is not lower (on Dovecot; Courier keeps no mod-sequences,
+// which programs then do not ask for), and the unique-ids and the order of POP3.
 //
 //	target, err := maildir.Open(ctx, maildir.Config{Path: "/var/mail/ada/Maildir", Flavor: maildir.Dovecot})
 //

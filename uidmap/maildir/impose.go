@@ -52,9 +52,6 @@ func (t *Target) Imposable(ctx context.Context, m mailhaul.Mailbox, want mailhau
 			return level(mailhaul.LevelUID, "%s", reason)
 		}
 	}
-	if t.flavor == Courier && want.HighestModSeq > 0 {
-		return level(mailhaul.LevelUID, "Courier keeps no mod-sequences, so that there is no HIGHESTMODSEQ; UIDs, UIDVALIDITY and UIDLs are imposed all the same")
-	}
 	return mailhaul.Imposable{Level: mailhaul.LevelExact}, nil
 }
 
@@ -85,8 +82,9 @@ func (t *Target) cannotName(dir string, messages []mailhaul.Message) string {
 }
 
 // MailboxStatus says of the mailbox what a Reader says, and on Dovecot a
-// HIGHESTMODSEQ that the server's is not lower than. A Reader does not tell it:
-// what changes files raises no mod-sequence until Dovecot sees it.
+// HIGHESTMODSEQ that the server's is not lower than: 1 where there is no index
+// yet. A Reader does not tell it: what changes files raises no mod-sequence
+// until Dovecot sees it. Courier keeps none.
 func (t *Target) MailboxStatus(ctx context.Context, m mailhaul.Mailbox) (mailhaul.Status, error) {
 	f, err := t.folder(ctx, "ask for the status of", m)
 	if err != nil {
@@ -99,9 +97,13 @@ func (t *Target) MailboxStatus(ctx context.Context, m mailhaul.Mailbox) (mailhau
 	s := v.status()
 	if t.flavor == Dovecot {
 		s.HighestModSeq, _, err = f.logModSeqs()
+		s.HighestModSeq = max(s.HighestModSeq, 1)
 	}
 	return s, f.wrap("ask for the status of", err)
 }
+
+// KeepsModSeqs reports whether the server has mod-sequences (RFC 7162) at all.
+func (t *Target) KeepsModSeqs() bool { return t.flavor == Dovecot }
 
 // OpenImposing implements [mailhaul.Imposer]. An empty mailbox gets the
 // UIDVALIDITY that it is to have; one with mail keeps its own, and the messages
