@@ -4,6 +4,10 @@
 #
 #   scripts/compare-mbsync.sh [-runs N] [-messages N] [-rtt 0,20,100] [-store sdbox] [-nosync] [-v]
 #
+# With -unchanged FOLDERS the account is that many folders of small messages, is
+# copied once without a network, and only passes that find nothing to do are
+# timed.
+#
 # The mail lies below $TMPDIR: with TMPDIR=/dev/shm the disk is left out of it.
 # Everything runs on the loopback interface and in a temporary directory, and is
 # gone afterwards. It needs Linux, root (a Dovecot changes its user), Go, and

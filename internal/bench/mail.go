@@ -17,6 +17,7 @@ const (
 	Folder  = "folder"  // the same messages in INBOX alone
 	Spread  = "spread"  // folders of five messages each
 	Tiny    = "tiny"    // messages of 150 octets in INBOX
+	Wide    = "wide"    // the same messages in Mail.Folders folders
 	Huge    = "huge"    // messages of Mail.Size octets in INBOX
 )
 
@@ -25,6 +26,7 @@ type Mail struct {
 	Kind     string
 	Messages int
 	Size     int // of Huge
+	Folders  int // of Wide
 }
 
 // Boxes returns the folders with their messages.
@@ -43,6 +45,15 @@ func (m Mail) Boxes() ([]corpus.Mailbox, error) {
 		return corpus.Generate(corpus.Spec{Messages: m.Messages, Folders: folders}), nil
 	case Tiny:
 		return []corpus.Mailbox{{Path: inbox.Path, Role: inbox.Role, Subscribed: true, Len: m.Messages, At: tiny}}, nil
+	case Wide:
+		boxes := make([]corpus.Mailbox, max(m.Folders, 1))
+		for f := range boxes {
+			boxes[f] = corpus.Mailbox{
+				Path: []string{"Archive", fmt.Sprintf("%04d", f)}, Subscribed: true,
+				Len: m.Messages / len(boxes), At: func(i int) corpus.Message { return tiny(i*len(boxes) + f) },
+			}
+		}
+		return boxes, nil
 	case Huge:
 		large := corpus.Large(m.Size)
 		body := large.Body()

@@ -31,6 +31,7 @@ var (
 	rtts     = flag.String("rtt", "0,20,100", "round-trip times in milliseconds")
 	store    = flag.String("store", "maildir", "format of the mailboxes: maildir, sdbox or mdbox")
 	noSync   = flag.Bool("nosync", false, "keep Dovecot from syncing its files to the disk")
+	folders  = flag.Int("unchanged", 0, "time only passes that find nothing to do, over so many folders of small messages")
 	depth    = flag.Int("depth", 50, "PipelineDepth of mbsync")
 	verbose  = flag.Bool("v", false, "print each run")
 )
@@ -63,6 +64,9 @@ func run(ctx context.Context) error {
 	}
 	if err := r.start(); err != nil {
 		return err
+	}
+	if *folders > 0 {
+		return r.unchanged(ctx, distances)
 	}
 	for n := range *runs {
 		for _, rtt := range distances {
@@ -131,7 +135,11 @@ func (r *rig) start() error {
 	if r.source, err = r.lab.User(r.from); err != nil {
 		return err
 	}
-	total, err := r.lab.Load(r.source, bench.Mail{Kind: bench.Account, Messages: *messages})
+	mail := bench.Mail{Kind: bench.Account, Messages: *messages}
+	if *folders > 0 {
+		mail = bench.Mail{Kind: bench.Wide, Messages: *messages, Folders: *folders}
+	}
+	total, err := r.lab.Load(r.source, mail)
 	if err != nil {
 		return err
 	}
@@ -186,19 +194,24 @@ func (r *rig) once(ctx context.Context, t tool, rtt time.Duration) error {
 		k := key{t.name, rtt, pass}
 		r.times[k] = append(r.times[k], s)
 	}
+	if err := r.verify(t, target); err != nil {
+		return err
+	}
+	return r.lab.Drop(target)
+}
+
+// verify compares what a tool has made with the source.
+func (r *rig) verify(t tool, target bench.User) (err error) {
 	var differences []string
 	if t.added > 0 {
 		differences, err = r.lab.CompareSizes(r.source, target, t.added)
 	} else {
 		differences, err = r.lab.Compare(r.source, target)
 	}
-	if err != nil {
-		return err
+	if err == nil && len(differences) > 0 {
+		err = fmt.Errorf("the copy is not the same:\n%s", strings.Join(differences, "\n"))
 	}
-	if len(differences) > 0 {
-		return fmt.Errorf("the copy is not the same:\n%s", strings.Join(differences, "\n"))
-	}
-	return r.lab.Drop(target)
+	return err
 }
 
 // measure runs a program below GNU time: the memory that a process started by
@@ -299,9 +312,13 @@ func ratios(ours, theirs []sample) string {
 }
 
 func (r *rig) print(distances []time.Duration) {
+	passes := []string{"full copy", "nothing to do"}
 	fmt.Println("| round trip | pass | tool | seconds | of mbsync's | CPU s | peak RSS MB | turns at the target |")
 	fmt.Println("|---|---|---|---|---|---|---|---|")
-	for pass, name := range []string{"full copy", "nothing to do"} {
+	for pass, name := range passes {
+		if len(r.times[key{r.tools[0].name, distances[0], pass}]) == 0 {
+			continue
+		}
 		for _, rtt := range distances {
 			for _, t := range r.tools {
 				m := median(r.times[key{t.name, rtt, pass}])
