@@ -137,7 +137,8 @@ type follower struct {
 
 	ground *ground // of the last pass over everything
 	news   *news
-	ears   *ears // nil: nobody listens
+	ears   *ears           // nil: nobody listens
+	closed map[string]bool // mailboxes that the last pass over everything could not move at all
 
 	nextPoll, nextWhole time.Time
 	nextListed          time.Time     // when a change of the list of mailboxes is heeded again
@@ -198,10 +199,12 @@ func (f *follower) step(ctx context.Context) error {
 	return nil
 }
 
-// ending reports whether there is a reason to stop.
+// ending reports whether there is a reason to stop. It is quiet when there was
+// nothing to do, whatever a server may tell meanwhile: the last pass looks at
+// that, too.
 func (f *follower) ending(now time.Time) bool {
 	return f.condition || !now.Before(f.until) ||
-		f.opts.UntilQuiet > 0 && f.news.none() && now.Sub(f.quietFrom) >= f.opts.UntilQuiet
+		f.opts.UntilQuiet > 0 && now.Sub(f.quietFrom) >= f.opts.UntilQuiet
 }
 
 // last makes the last pass, unless the one before was it. Where that finds that
@@ -238,6 +241,7 @@ func (f *follower) whole(ctx context.Context) error {
 	f.nextPoll = time.Now().Add(f.opts.Poll)
 	if err == nil {
 		f.ground = r.ground()
+		f.closed = wholly(res.Failed)
 	} else {
 		f.news.list()
 	}
@@ -255,12 +259,23 @@ func (f *follower) some(ctx context.Context, changed map[string]bool) error {
 	if err != nil {
 		f.news.add(changed)
 	}
-	for _, failed := range res.Failed {
-		if failed.UID == 0 && failed.UIDL == "" {
+	for mailbox := range wholly(res.Failed) {
+		if !f.closed[mailbox] {
 			f.news.list() // it may have been renamed, or be gone
 		}
 	}
 	return f.passed(ctx, false, res, err)
+}
+
+// wholly returns the mailboxes that failed as a whole.
+func wholly(failed []Failure) map[string]bool {
+	boxes := make(map[string]bool)
+	for _, f := range failed {
+		if f.UID == 0 && f.UIDL == "" {
+			boxes[f.Mailbox] = true
+		}
+	}
+	return boxes
 }
 
 // passed takes note of a pass.
