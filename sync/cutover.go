@@ -106,11 +106,13 @@ func (s *Syncer) CutOver(ctx context.Context, opts CutOverOptions) (*Report, err
 		if found, err = s.verify(ctx, opts.Verified); err != nil {
 			return report(nil, nil, inStep, err)
 		}
-		// What came in while everything was read is to be moved too.
-		if late, err = s.unknown(ctx, found); err != nil {
+		// What came in while everything was read is to be moved too, and
+		// about what vanished in great number a pass has to decide.
+		var vanished bool
+		if late, vanished, err = s.unknown(ctx, found); err != nil {
 			return report(found, nil, inStep, err)
 		}
-		if len(late) > 0 {
+		if len(late) > 0 || vanished {
 			if _, err := pass(); err != nil {
 				return report(found, late, inStep, err)
 			}
@@ -165,30 +167,42 @@ func (s *Syncer) ledger(ctx context.Context) (*checkpoint.Ledger, error) {
 }
 
 // unknown returns, by the source's mailbox, the missing messages of which the
-// checkpoint knows nothing.
-func (s *Syncer) unknown(ctx context.Context, found *verified) (map[string]mailhaul.UIDSet, error) {
+// checkpoint knows nothing. vanished says that so many of those that it knows to
+// be on the target have gone from it since that the brake has a word in it.
+func (s *Syncer) unknown(ctx context.Context, found *verified) (late map[string]mailhaul.UIDSet, vanished bool, err error) {
 	ledger, err := s.ledger(ctx)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	late := make(map[string]mailhaul.UIDSet)
+	late = make(map[string]mailhaul.UIDSet)
 	for i, m := range found.Mailboxes {
 		if len(m.Missing) == 0 {
 			continue
 		}
 		led, err := ledger.Mailbox(ctx, found.read[i].wire)
 		if err != nil {
-			return nil, err
+			return nil, false, err
 		}
+		_, mapped, err := led.Sets(ctx)
+		if err != nil {
+			return nil, false, err
+		}
+		gone := 0
 		for _, d := range m.Missing {
-			if _, known, err := led.Get(ctx, d.UID); err != nil {
-				return nil, err
-			} else if !known {
+			rec, known, err := led.Get(ctx, d.UID)
+			if err != nil {
+				return nil, false, err
+			}
+			switch {
+			case !known:
 				set := late[m.Source]
 				set.Add(d.UID)
 				late[m.Source] = set
+			case rec.Placed() && !found.read[i].target.Contains(rec.Target):
+				gone++
 			}
 		}
+		vanished = vanished || braked(gone, mapped.Len())
 	}
-	return late, nil
+	return late, vanished, nil
 }
