@@ -6,7 +6,10 @@ package sync
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/mailhaul/mailhaul"
@@ -34,8 +37,24 @@ type flagWork struct {
 	record checkpoint.Record // to be written afterwards, with the new base
 }
 
-// compare reads both mailboxes. What it recognises goes into the ledger.
+// compare reads both mailboxes. What it recognises goes into the ledger. Where
+// the target mailbox is another than the ledger speaks of, the one that was
+// meant is looked for first.
 func (j *job) compare(ctx context.Context) (*comparison, error) {
+	c, err := j.comparePair(ctx)
+	if errors.Is(err, errAnother) {
+		if err := j.seekCopy(ctx); err != nil {
+			return nil, err
+		}
+		c, err = j.comparePair(ctx)
+	}
+	return c, err
+}
+
+// errAnother says that the target mailbox has another UIDVALIDITY than before.
+var errAnother = errors.New("the target mailbox is another one")
+
+func (j *job) comparePair(ctx context.Context) (*comparison, error) {
 	// Target before source: the order of taking that excludes deadlock.
 	t, err := j.r.cfg.Target.OpenReader(ctx, j.target)
 	if err != nil {
@@ -65,6 +84,7 @@ func (j *job) compare(ctx context.Context) (*comparison, error) {
 		return nil, err
 	}
 	j.firstListing(listing, recorded)
+	j.short = shortage(s.Status(), listing)
 	j.top, j.there = 0, present.Len()
 
 	c := &comparison{source: s.Status(), present: present.Len(), next: nextUID(s.Status(), listing), target: t.Status(), asOf: t.Status().HighestModSeq}
@@ -151,11 +171,14 @@ func (j *job) compare(ctx context.Context) (*comparison, error) {
 	// What changed up to that mod-sequence is in the bases of the records.
 	if since == 0 || since != s.Status().HighestModSeq {
 		both := recorded.Intersect(listing)
-		flags, err := j.changedFlags(ctx, s, t, both, since)
+		flags, silent, err := j.changedFlags(ctx, s, t, both, since)
 		if err != nil {
 			return nil, err
 		}
 		c.flags = append(c.flags, flags...)
+		if len(silent.Intersect(present)) > 0 {
+			c.source.HighestModSeq = since // the source is to tell of these once more
+		}
 	}
 	return c, j.led.Commit(ctx)
 }
@@ -166,6 +189,11 @@ func uidsOf(ctx context.Context, r mailhaul.Reader) (mailhaul.UIDSet, error) {
 		return nil, nil
 	}
 	return r.UIDs(ctx)
+}
+
+// shortage returns how many messages a mailbox has that its list leaves out.
+func shortage(st mailhaul.Status, listing mailhaul.UIDSet) int {
+	return max(0, int(st.Messages)-listing.Len())
 }
 
 // trust checks that the ledger speaks of these two mailboxes. If it does not,
@@ -205,6 +233,10 @@ func (j *job) trust(ctx context.Context, source, target mailhaul.Status) (st che
 			}
 			reason, st = "", checkpoint.MailboxState{}
 		}
+	}
+	if reason != "" && sourceAsBefore && st.Target == j.target.Wire && st.TargetValidity != target.UIDValidity && !j.sought {
+		j.sought = true
+		return st, 0, errAnother
 	}
 	if reason != "" {
 		if wait = j.unsettled(); wait > 0 {
@@ -336,21 +368,22 @@ func (j *job) unsettled() time.Duration {
 }
 
 // changedFlags finds the flags that the source's user changed since the last
-// pass and merges them with what the target has.
-func (j *job) changedFlags(ctx context.Context, s, t mailhaul.Reader, both mailhaul.UIDSet, since mailhaul.ModSeq) ([]flagWork, error) {
+// pass and merges them with what the target has. silent are the UIDs of copies
+// that the target said nothing of: nothing is done about these.
+func (j *job) changedFlags(ctx context.Context, s, t mailhaul.Reader, both mailhaul.UIDSet, since mailhaul.ModSeq) (work []flagWork, silent mailhaul.UIDSet, err error) {
 	if len(both) == 0 {
-		return nil, nil
+		return nil, nil, nil
 	}
 	changed := make(map[mailhaul.UID]checkpoint.Record) // by target UID, with the new base
 	bases := make(map[mailhaul.UID][]mailhaul.Flag)
 	var ask mailhaul.UIDSet
 	for m, err := range s.Messages(ctx, both, mailhaul.FieldFlags, since) {
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		rec, ok, err := j.led.Get(ctx, m.UID)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		flags, _ := mailhaul.NormalizeFlags(m.Flags)
 		if !ok || !rec.Placed() || sameFlags(flags, rec.Base) {
@@ -362,12 +395,11 @@ func (j *job) changedFlags(ctx context.Context, s, t mailhaul.Reader, both mailh
 		ask.Add(rec.Target)
 	}
 	if len(ask) == 0 {
-		return nil, nil
+		return nil, nil, nil
 	}
-	var work []flagWork
 	for m, err := range t.Messages(ctx, ask, mailhaul.FieldFlags, 0) {
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		rec, ok := changed[m.UID]
 		if !ok {
@@ -378,5 +410,5 @@ func (j *job) changedFlags(ctx context.Context, s, t mailhaul.Reader, both mailh
 		add, remove := mergeFlags(bases[m.UID], rec.Base, now)
 		work = append(work, flagWork{mailhaul.FlagChange{UID: m.UID, Add: add, Remove: remove}, rec})
 	}
-	return work, nil
+	return work, mailhaul.UIDSetOf(slices.Sorted(maps.Keys(changed))...), nil
 }

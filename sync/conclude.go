@@ -5,6 +5,7 @@ package sync
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/mailhaul/mailhaul"
 )
@@ -28,6 +29,13 @@ func (j *job) conclude(ctx context.Context, err error) {
 	}
 	if err != nil || j.r.cut.Load() && !j.known {
 		return
+	}
+	if j.known && j.short > 0 {
+		st := j.led.State()
+		st.Complete = false // the next pass looks again
+		j.led.SetState(st)
+		j.giveUp(j.errorf("list", mailhaul.Permanent, fmt.Errorf("the source lists %d of %d messages; those that it does not list were not moved",
+			j.listing.Len(), j.listing.Len()+j.short)))
 	}
 	if j.known && j.res.Failed == 0 && !j.r.draining() {
 		j.complete = j.prove(ctx)

@@ -195,6 +195,7 @@ func (m *imposition) prepare(ctx context.Context, c *comparison) (again bool, er
 		return false, err
 	}
 	j.firstListing(listing, recorded)
+	j.short = shortage(m.source, listing)
 	m.next = nextUID(m.source, listing)
 	m.rest = j.giveUpBreakers(listing.Minus(recorded).Minus(j.failed))
 	return false, m.describe(ctx, s)

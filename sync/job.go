@@ -35,6 +35,9 @@ type job struct {
 	decided  map[Side]Decision // what Config.Confirm said
 	departed int               // copies whose messages are gone from the source, decided about
 	noReturn mailhaul.UIDSet   // messages that are not moved again, should nothing on the target look like them
+	sought   bool              // the target mailbox was found to be another, and the right one looked for
+	short    int               // messages that the source has and does not list
+	shorts   int               // how often it was asked again because of that
 	merges   int               // how often flags changed between reading and writing them
 
 	recognised mailhaul.UIDSet // UIDs on the target that this run has recorded by content
@@ -184,6 +187,10 @@ func (j *job) loop(ctx context.Context) error {
 	}
 }
 
+// maxShorts is how often a source that lists fewer messages than it has is
+// asked again.
+const maxShorts = 2
+
 // advanced grows with whatever a pass has settled.
 func (j *job) advanced() int { return j.done + j.failed.Len() + j.vanished.Len() + j.departed }
 
@@ -215,6 +222,10 @@ func (j *job) pass(ctx context.Context) (again bool, err error) {
 	}
 	if again, err = j.readBack(ctx); again || err != nil {
 		return again, err
+	}
+	if j.short > 0 && j.shorts < maxShorts {
+		j.shorts++
+		return true, nil // some may have been deleted while it was listed
 	}
 	return j.proveIdentity(ctx)
 }

@@ -71,6 +71,7 @@ func (j *job) move(ctx context.Context, c *comparison) (again bool, err error) {
 			return false, err
 		}
 		j.firstListing(listing, recorded)
+		j.short = shortage(s.Status(), listing)
 		todo = listing.Minus(recorded)
 		state.Explained = max(w.Status().UIDNext, 1)
 		j.led.SetState(state)

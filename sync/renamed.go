@@ -76,8 +76,12 @@ func (r *run) followRenames(ctx context.Context, source, target *mailhaul.Listin
 			return err
 		}
 		st := led.State()
-		if st.Target == "" || onTarget[st.Target] != nil || st.TargetValidity == 0 {
+		if st.Target == "" || st.TargetValidity == 0 {
 			continue
+		}
+		now := onTarget[st.Target]
+		if now != nil && (now.Status == nil || identify(*now, st.TargetValidity, 0, st.TargetID) != different) {
+			continue // it is there; where that cannot be told yet, compare sees it
 		}
 		if _, err := r.followTarget(ctx, m, led, target, used); err != nil {
 			return err
@@ -104,6 +108,30 @@ func (r *run) followTarget(ctx context.Context, source mailhaul.Mailbox, led *ch
 	st.Target = m.Wire
 	led.SetState(st)
 	return m, led.Commit(ctx)
+}
+
+// seekCopy looks for the copy of the job's mailbox, since another mailbox has
+// its name: the target's user may have renamed it and made a new one. If it is
+// found, it is gone on with there.
+func (j *job) seekCopy(ctx context.Context) error {
+	listing, err := j.r.list(ctx, j.r.cfg.Target)
+	if err != nil {
+		return err
+	}
+	used, err := j.r.usedTargets(ctx)
+	if err != nil {
+		return err
+	}
+	for _, other := range j.r.every {
+		if other.folder.Target != nil {
+			used[other.folder.Target.Wire] = true
+		}
+	}
+	m, err := j.r.followTarget(ctx, j.source, j.led, listing, used)
+	if err == nil && m != nil {
+		j.target = *m
+	}
+	return err
 }
 
 func byWire(l *mailhaul.Listing) map[string]*mailhaul.Mailbox {

@@ -242,3 +242,19 @@ func TestTargetRemovedAndSourceUIDValidityChanged(t *testing.T) {
 	require.Equal(t, 20, r.run().Copied, "nothing may be lost")
 	r.same("Work")
 }
+
+// The target's user keeps a mailbox under another name and makes a new one under
+// the old: what he has put aside does not come back.
+func TestTargetMailboxIsRenamedAndMadeAnew(t *testing.T) {
+	variants(t, func(t *testing.T, r *rig) {
+		r.cfg.Confirm = func(h mailsync.Held) mailsync.Decision { t.Errorf("held: %v", h); return mailsync.Hold }
+		r.target.Rename("Work", "Old work")
+		r.target.Add("Work", "the user's own")
+		r.source.Add("Work", mail("Work", 81))
+		res := r.run()
+		require.Equal(t, 1, res.Copied, "nothing is copied twice: %v", res.Warnings)
+		require.Len(t, r.target.Snapshot("Old work"), 82)
+		require.Len(t, r.target.Snapshot("Work"), 1)
+		require.Zero(t, r.run().Copied)
+	})
+}

@@ -309,3 +309,48 @@ func TestReportInABrowser(t *testing.T) {
 		}
 	}
 }
+
+// An operator empties the target while it is being read: that is no user
+// tidying up.
+func TestReportOfATargetThatIsEmptiedMeanwhile(t *testing.T) {
+	r := newRig(t)
+	r.fill("INBOX", 5)
+	r.fill("Work", 80)
+	s := r.syncer()
+	lists := 0
+	r.target.Hooks.List = func() error {
+		// After the pass that finds nothing to do, before anything is read.
+		if lists++; lists == 4 {
+			for _, m := range r.target.Snapshot("Work") {
+				r.target.Expunge("Work", m.UID)
+			}
+		}
+		return nil
+	}
+	rep, err := s.CutOver(t.Context(), mailsync.CutOverOptions{})
+	require.NoError(t, err)
+	require.Empty(t, r.target.Snapshot("Work"))
+	require.Equal(t, mailsync.VerdictIncomplete, rep.Verdict, "%+v", rep)
+	require.Len(t, rep.Held, 1)
+	require.Zero(t, rep.Total.RemovedByUser)
+	require.Equal(t, 80, rep.Held[0].Gone)
+}
+
+// A message that the source counts and does not list was not moved.
+func TestReportOfASourceThatListsTooFew(t *testing.T) {
+	r := newRig(t)
+	r.fill("INBOX", 20)
+	r.source.Hooks.UIDs = func(_ string, truth mailhaul.UIDSet) mailhaul.UIDSet { return truth.Minus(mailhaul.UIDSetOf(7)) }
+	for range 2 {
+		res := r.run()
+		require.Len(t, r.target.Snapshot("INBOX"), 19)
+		require.False(t, res.Complete())
+		require.Contains(t, res.Failed[0].Reason, "lists 19 of 20")
+	}
+	rep, err := r.syncer().CutOver(t.Context(), mailsync.CutOverOptions{})
+	require.NoError(t, err)
+	require.Equal(t, mailsync.VerdictIncomplete, rep.Verdict, "%+v", rep)
+	r.source.Hooks.UIDs = nil
+	require.True(t, r.run().Complete())
+	require.Equal(t, bodies(r.source, "INBOX"), bodies(r.target, "INBOX"))
+}

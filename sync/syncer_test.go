@@ -5,6 +5,7 @@ package sync_test
 import (
 	"context"
 	"errors"
+	"iter"
 	"testing"
 	"time"
 
@@ -303,4 +304,40 @@ func TestOnlyOneRunAtATime(t *testing.T) {
 	_, err := s.Run(context.Background())
 	require.NoError(t, err)
 	require.True(t, errors.Is(inner, mailsync.ErrRunning))
+}
+
+// A target that leaves flags out of its answer has them carried over later.
+func TestFlagsOfMessagesThatTheTargetLeavesOut(t *testing.T) {
+	r := newRig(t)
+	r.fill("INBOX", 9)
+	r.run()
+	r.source.Change("INBOX", 1, func(m *memmail.Stored) { m.Flags = []mailhaul.Flag{mailhaul.FlagFlagged} })
+	silent := &leavesOut{Target: r.target, uid: 1}
+	r.decorate = func(mailhaul.Target) mailhaul.Target { return silent }
+	require.Zero(t, r.run().FlagsUpdated)
+	silent.uid = 0
+	require.Equal(t, 1, r.run().FlagsUpdated)
+	r.same("INBOX")
+}
+
+// leavesOut is a target whose Readers do not describe one message.
+type leavesOut struct {
+	mailhaul.Target
+	uid mailhaul.UID
+}
+
+func (l *leavesOut) Unwrap() mailhaul.Target { return l.Target }
+
+func (l *leavesOut) OpenReader(ctx context.Context, m mailhaul.Mailbox) (mailhaul.Reader, error) {
+	r, err := l.Target.OpenReader(ctx, m)
+	return leavingOut{r, l.uid}, err
+}
+
+type leavingOut struct {
+	mailhaul.Reader
+	uid mailhaul.UID
+}
+
+func (l leavingOut) Messages(ctx context.Context, set mailhaul.UIDSet, fields mailhaul.Fields, since mailhaul.ModSeq) iter.Seq2[mailhaul.Message, error] {
+	return l.Reader.Messages(ctx, set.Minus(mailhaul.UIDSetOf(l.uid)), fields, since)
 }
