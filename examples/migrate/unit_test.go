@@ -66,7 +66,7 @@ func TestUsage(t *testing.T) {
 		{append(both, "-confirm-deletes", "a", "-refuse-deletes", "a"), "both"},
 		{append(both, "-from-pin", from), "64 hexadecimal digits"},
 		{append(both, "-to-tls-min", from), "-to-tls-min is one of 1.0, 1.1, 1.2 and 1.3"},
-		{append(both, "-uidl-from", from), "there is no flag -uidl-from"},
+		{append(both, "-uidl-form", from), "there is no flag -uidl-form"},
 		{[]string{"-from", "pop3s://ada:" + fromPassword + "@new.example.org", "-to", "imaps://ada:" + toPassword + "@new.example.org"}, "the same account over two protocols"},
 		{[]string{"-from", "pop3+plain://ada:" + fromPassword + "@192.0.2.1", "-to", to}, "use pop3s or pop3"},
 		{[]string{"-from", from, "-to", "pop3s://ada:" + toPassword + "@new.example.org"}, "POP3 only reads"},
