@@ -13,6 +13,10 @@ var (
 	// is an answer, not a failure: nothing was sent.
 	ErrUnsupported = errors.New("not supported by the server")
 
+	// ErrUncertain is returned when a server was told to do something and
+	// nobody heard whether it did.
+	ErrUncertain = errors.New("not known whether it was done")
+
 	// ErrClosed is returned by whatever is used after its Close.
 	ErrClosed = errors.New("closed")
 )

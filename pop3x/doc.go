@@ -49,5 +49,6 @@
 // line end gets one from the server. Servers without unique-ids (UIDL) are read
 // too: a digest of the header, with the size, takes their place.
 //
-// DELE is never sent: mail is copied, not moved.
+// DELE is sent by [Source.Remove] alone, which nothing calls that was not asked
+// to: mail is copied, not moved.
 package pop3x
