@@ -31,6 +31,10 @@ type Result struct {
 	FlagsUpdated    int `json:"flags_updated"`
 	Deleted         int `json:"deleted,omitempty"` // copies removed or flagged, their messages being gone from the source
 
+	// RemovedFromSource is for whoever calls RemoveMoved after the run: messages
+	// that the source's server has confirmed to be gone.
+	RemovedFromSource int `json:"removed_from_source,omitempty"`
+
 	Bytes      int64   `json:"bytes"` // of the messages copied
 	Seconds    float64 `json:"seconds"`
 	RoundTrips int64   `json:"round_trips"` // waits for a server, the larger side
