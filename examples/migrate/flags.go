@@ -30,6 +30,7 @@ type options struct {
 	identity         identity
 	popSeen          bool
 	popExpire0       bool
+	popDelete        bool
 	dryRun           bool
 	verify           bool
 	follow           time.Duration // 0: one pass
@@ -78,6 +79,7 @@ func parse(args []string, env func(string) string) (*options, error) {
 	fs.Func("refuse-deletes", "", collect(&opt.deletes.refused))
 	fs.BoolVar(&opt.popSeen, "pop3-seen", false, "")
 	fs.BoolVar(&opt.popExpire0, "pop3-allow-expire-0", false, "")
+	fs.BoolVar(&opt.popDelete, "pop3-delete", false, "")
 	var ident identityFlags
 	ident.register(fs)
 	fs.BoolVar(&opt.dryRun, "dry-run", false, "")
@@ -102,6 +104,8 @@ func parse(args []string, env func(string) string) (*options, error) {
 		return nil, errors.New("-from is missing: where is the mail to come from?")
 	case opt.connections < 1 || opt.connections > 100:
 		return nil, errors.New("-connections is a number from 1 to 100")
+	case opt.popDelete && (opt.dryRun || opt.verify || !given["from"]):
+		return nil, errors.New("-pop3-delete removes from the source what was moved; it goes with -from and -to, and not with -dry-run or -verify")
 	case opt.dryRun && opt.verify:
 		return nil, errors.New("-dry-run and -verify are two different things; choose one")
 	case given["follow"] && opt.follow <= 0 || given["until-quiet"] && opt.untilQuiet <= 0:
@@ -151,6 +155,9 @@ func parse(args []string, env func(string) string) (*options, error) {
 	}
 	if opt.from, err = from.server(env, plaintext); err != nil {
 		return nil, err
+	}
+	if opt.popDelete && opt.from.Protocol != mailhaul.POP3 {
+		return nil, errors.New("-pop3-delete is for mail that comes over POP3; give a pop3s:// URL to -from, or leave it out")
 	}
 	if opt.identity.uidlFrom != nil && opt.from.Protocol != mailhaul.IMAP {
 		return nil, errors.New("-uidl-from reads the UIDLs of mail that comes over IMAP; over POP3 they come with the mail")

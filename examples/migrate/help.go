@@ -45,6 +45,9 @@ Accounts:
   -allow-plaintext                     allow imap+plain and pop3+plain to other
                                        machines
   -pop3-seen                           mark all mail from POP3 as read
+  -pop3-delete                         delete on the POP3 server what was moved, at the
+                                       end of the run: what the target shows, unaltered,
+                                       and the checkpoint knows; the report counts it
   -pop3-allow-expire-0                 take mail from a POP3 server that deletes
                                        what was fetched
 

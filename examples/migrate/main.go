@@ -133,6 +133,9 @@ func migrate(ctx context.Context, sys system, opt *options, store checkpoint.Sto
 	}
 	started := time.Now()
 	res, err := pass(ctx, sys, opt, store)
+	if err == nil && opt.popDelete {
+		err = removeMoved(ctx, sys, opt, store, res)
+	}
 	status := report(sys, opt, res, err)
 	return unwritten(sys, status, file.finish(mailsync.NewReport(res, err, started)))
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -59,4 +60,38 @@ func TestFromPOP3ThatDeletes(t *testing.T) {
 	r.popSource(3, pop3server.Options{Expire: "0"})
 	r.run().want(exitStopped).says("EXPIRE 0", "-pop3-allow-expire-0")
 	r.run("-json", "-pop3-allow-expire-0").want(exitComplete).counts(map[string]int{"copied": 3})
+}
+
+// TestPOP3Delete: what was moved is gone from the source, and counted; what was
+// not is still there, and said.
+func TestPOP3Delete(t *testing.T) {
+	r := newRig(t, imapserver.Options{}, imapserver.Options{})
+	server := r.popSource(40, pop3server.Options{Hooks: pop3server.Hooks{Command: func(_ int, line string) *pop3server.Override {
+		if line == "RETR 7" || strings.HasPrefix(line, "TOP 7 ") {
+			return &pop3server.Override{Reply: "-ERR there is something wrong with this one"}
+		}
+		return nil
+	}}})
+	r.run("-json").want(exitIncomplete)
+	require.Zero(t, server.Commands("DELE"), "only where it is asked for")
+	require.Len(t, server.User("ada").Messages(), 40)
+
+	out := r.run("-json", "-pop3-delete").want(exitIncomplete)
+	m := out.counts(map[string]int{"messages": 40, "removed_from_source": 39})
+	require.Contains(t, fmt.Sprint(m["warnings"]), "1 message stayed on the source: not moved")
+	left := server.User("ada").Messages()
+	require.Len(t, left, 1)
+	require.Equal(t, "id6", left[0].UIDL)
+	require.Len(t, r.target.User("ada").Mailbox("INBOX").Messages(), 39)
+
+	server.User("ada").Add("later", []byte(letter("INBOX", 100)))
+	// The one that could not be read has another number now, and can be.
+	text := r.run("-pop3-delete", "-deletes", "remove", "-confirm-deletes", "*").want(exitComplete)
+	require.Regexp(t, `deleted at source +2 `, text.stdout)
+	require.Empty(t, server.User("ada").Messages())
+	require.Len(t, r.target.User("ada").Mailbox("INBOX").Messages(), 41)
+
+	r.run("-pop3-delete", "-dry-run").want(exitUsage)
+	r.from = "imaps://ada:x@old.example.org"
+	r.run("-pop3-delete").want(exitUsage).says("-pop3-delete is for mail that comes over POP3")
 }

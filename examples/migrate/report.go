@@ -178,6 +178,7 @@ func text(opt *options, res *mailsync.Result, err error) string {
 	some("removed on target", res.RemovedOnTarget, "by its user; not brought back")
 	some("flags updated", res.FlagsUpdated, "changed since the last run")
 	some("deleted", res.Deleted, "copies of what is gone from the source")
+	some("deleted at source", res.RemovedFromSource, "moved, so removed there (-pop3-delete)")
 	some("altered", len(res.Altered), "changed by the target's server")
 	row("failed", count(len(res.Failed)), "")
 	row("time", elapsed(res.Seconds), rate(res)+count(int(res.RoundTrips))+" round trips")
