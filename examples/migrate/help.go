@@ -83,8 +83,8 @@ What mail programs know the mail by (docs/identity.md says which server allows w
                                        asked: Dovecot's pop3_uidl_format, or Cyrus's
                                        uidl_format
   -fillers N                           close gaps between UIDs with up to N messages in
-                                       a folder that are removed again: for the HTTP
-                                       API, or, with -identity uid, for any server
+                                       all that are removed again: for the HTTP API, or,
+                                       with -identity uid, for any server
   -uidl-from pop3s://user@host         the account of -from over POP3, too: mail comes over
                                        IMAP, and keeps the UIDLs that POP3 programs know
                                        it by; -uidl-from-password-file,

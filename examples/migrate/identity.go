@@ -23,7 +23,7 @@ type identity struct {
 	uidlFormat string           // how a Cyrus makes UIDLs
 	formula    uidmap.Formula   // how a Dovecot makes them, where its HTTP API is used
 	xuidl      bool             // UIDLs are written into headers
-	fillers    int              // how many UIDs may be burnt in a mailbox
+	fillers    int              // how many UIDs may be burnt in all
 	uidlFrom   *mailhaul.Server // where the source's UIDLs are read, for mail that comes over IMAP
 	uidlTo     *mailhaul.Server // where the target's UIDLs are proved
 	mapExport  string           // a file
@@ -120,7 +120,7 @@ func (f *identityFlags) check(env func(string) string, allowPlaintext, files boo
 	case f.demand == "uid" && !mover && f.fillers == 0:
 		return id, errors.New("-identity uid needs leave to burn UIDs, -fillers, or an administrator, -identity-admin or -identity-exec")
 	case f.fillers < 0:
-		return id, errors.New("-fillers is how many UIDs may be burnt in a mailbox")
+		return id, errors.New("-fillers is how many UIDs may be burnt in all")
 	case f.fillers > 0 && given["identity-exec"]:
 		return id, errors.New("-fillers does nothing with -identity-exec, which needs none")
 	case f.fillers > 0 && f.demand == "best" && !given["identity-admin"]:

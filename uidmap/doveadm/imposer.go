@@ -99,7 +99,7 @@ type (
 		OpenFilling(ctx context.Context, m mailhaul.Mailbox, want mailhaul.Identity) (mailhaul.Writer, error)
 	}
 	filler interface {
-		Left() int
+		Claim(n uint64) bool
 		Raised(next mailhaul.UID)
 		Held(uid mailhaul.UID) bool
 	}

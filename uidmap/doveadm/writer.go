@@ -75,7 +75,7 @@ func (w *Writer) replace(ctx context.Context, refused mailhaul.Outgoing) (*mailh
 func (w *Writer) Append(ctx context.Context, batch []mailhaul.Outgoing) (mailhaul.Receipt, error) {
 	r := w.line.NewReceipt(len(batch))
 	var slots []lineup.Slot
-	start, next, burnt := 0, w.line.Next(), 0
+	start, next := 0, w.line.Next()
 	give := func(err error) (mailhaul.Receipt, error) {
 		for i := start; i < len(batch); i++ {
 			batch[i].Body.Release()
@@ -95,7 +95,7 @@ func (w *Writer) Append(ctx context.Context, batch []mailhaul.Outgoing) (mailhau
 		w.messages += len(run)
 		receipt, err := w.inner.Append(ctx, run)
 		r.Take(w.line.Add(receipt, slots))
-		slots, burnt = nil, 0
+		slots = nil
 		return err
 	}
 	for i, o := range batch {
@@ -106,9 +106,8 @@ func (w *Writer) Append(ctx context.Context, batch []mailhaul.Outgoing) (mailhau
 			}
 			w.alone, next = false, w.line.Next()
 		}
-		if o.UID > next && w.fill != nil && o.UID-next <= w.d.fillUpTo && burnt+int(o.UID-next) <= w.fill.Left() {
+		if o.UID > next && w.fill != nil && o.UID-next <= w.d.fillUpTo && w.fill.Claim(uint64(o.UID-next)) {
 			slot.Gap = o.UID - next
-			burnt += int(slot.Gap)
 			next = o.UID
 		} else if o.UID > next {
 			err := send(i)

@@ -22,7 +22,10 @@
 // small gaps by fillers, inside a batch, and so in a fraction of the time.
 // Since it makes a server work for nothing, and what is expunged shows in its
 // logs, replicas and backups, nothing chooses it by itself: a caller makes one,
-// and says how many UIDs it may burn in a mailbox at most (Max).
+// and says how many UIDs it may burn at most, in all mailboxes together and as
+// long as the Imposer lives (Max). What a mailbox needs is kept for it once it
+// has been asked about, so that one which does not fit is refused before
+// anything is written.
 //
 // # Guarantees
 //

@@ -17,9 +17,9 @@ type Config struct {
 	// Target is what it decorates. Needed.
 	Target mailhaul.Target
 
-	// Max is how many UIDs may be burnt in one mailbox while it is open for
-	// writing. Needed, since each one costs the server a message stored and
-	// removed: there is no default that is right.
+	// Max is how many UIDs may be burnt, in all mailboxes together and as long
+	// as the Imposer lives. Needed, since each one costs the server a message
+	// stored and removed: there is no default that is right.
 	Max int
 
 	// Logger is told why filling stopped; nil is silent.
@@ -31,8 +31,9 @@ type Config struct {
 // not open, except that Close closes the Target.
 type Imposer struct {
 	mailhaul.Target
-	max int
-	log *slog.Logger
+	max    int
+	budget *budget
+	log    *slog.Logger
 
 	mu       sync.Mutex // protects warnings
 	warnings []string
@@ -69,7 +70,7 @@ func New(cfg Config) (*Imposer, error) {
 		mistakes = append(mistakes, errors.New("filler: Config.Target is needed"))
 	}
 	if cfg.Max <= 0 {
-		mistakes = append(mistakes, errors.New("filler: Config.Max is needed: how many UIDs may be burnt in a mailbox"))
+		mistakes = append(mistakes, errors.New("filler: Config.Max is needed: how many UIDs may be burnt"))
 	}
 	if len(mistakes) > 0 {
 		return nil, errors.Join(mistakes...)
@@ -77,14 +78,11 @@ func New(cfg Config) (*Imposer, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Imposer{Target: cfg.Target, max: cfg.Max, log: cfg.Logger}, nil
+	return &Imposer{Target: cfg.Target, max: cfg.Max, budget: newBudget(cfg.Max), log: cfg.Logger}, nil
 }
 
 // Unwrap returns the Target that is decorated.
 func (f *Imposer) Unwrap() mailhaul.Target { return f.Target }
-
-// Limit is the Max of the configuration.
-func (f *Imposer) Limit() int { return f.max }
 
 // Warnings implements [mailhaul.Warner]: the Target's, and in which mailboxes
 // filling stopped.
@@ -108,7 +106,9 @@ func (f *Imposer) warn(m mailhaul.Mailbox, reason string) {
 // Imposable implements [mailhaul.Imposer]. It is never more than
 // [mailhaul.LevelUID]. Where want.Messages is not known, how many UIDs have to be
 // burnt follows from want.UIDNext and want.Count; without these, OpenImposing
-// refuses what is above the limit.
+// refuses what is above the limit. As many as a mailbox needs are kept for it
+// from then on, so that mailboxes that are asked about one after the other, or
+// side by side, are refused as soon as there is not enough for all.
 func (f *Imposer) Imposable(ctx context.Context, m mailhaul.Mailbox, want mailhaul.Identity) (mailhaul.Imposable, error) {
 	only := func(reason string, args ...any) (mailhaul.Imposable, error) {
 		return mailhaul.Imposable{Level: mailhaul.LevelOrder, Reason: fmt.Sprintf(reason, args...)}, nil
@@ -135,8 +135,6 @@ func (f *Imposer) Imposable(ctx context.Context, m mailhaul.Mailbox, want mailha
 		return only("%d of the UIDs are taken: the mailbox has come to UID %d already", n.taken, next-1)
 	case len(want.Messages) == 0 && want.UIDNext != 0 && want.UIDNext < next:
 		return only("the mailbox has come to UID %d already, the source only to %d", next-1, want.UIDNext-1)
-	case n.fillers > uint64(f.max) && (len(want.Messages) > 0 || want.Count > 0 || want.UIDLs):
-		return only("%d UIDs would have to be burnt, and no more than %d may be", n.fillers, f.max)
 	}
 	reason, err := f.room(ctx, n)
 	if err != nil {
@@ -145,7 +143,21 @@ func (f *Imposer) Imposable(ctx context.Context, m mailhaul.Mailbox, want mailha
 	if reason != "" {
 		return only("%s", reason)
 	}
+	if len(want.Messages) > 0 || want.Count > 0 || want.UIDLs {
+		if key := keyOf(m); !f.budget.promise(key, n.fillers) {
+			return only("%s", f.tooMany(key, n))
+		}
+	}
 	return mailhaul.Imposable{Level: mailhaul.LevelUID, Reason: "fillers give messages their UIDs, but nothing gives the mailbox its UIDVALIDITY"}, nil
+}
+
+// tooMany says why a mailbox cannot have its fillers.
+func (f *Imposer) tooMany(key string, n needed) string {
+	if n.fillers > uint64(f.max) {
+		return fmt.Sprintf("%d UIDs would have to be burnt, and no more than %d may be", n.fillers, f.max)
+	}
+	return fmt.Sprintf("%d UIDs would have to be burnt, and of the %d that may be, %d are left when the other mailboxes have theirs",
+		n.fillers, f.max, f.budget.available(key))
 }
 
 // next returns the mailbox's UIDNEXT, 0 where the server does not tell.
@@ -232,11 +244,12 @@ func (f *Imposer) OpenImposing(ctx context.Context, m mailhaul.Mailbox, want mai
 		return nil, err
 	}
 	n := need(next, want)
-	if next != 0 && n.fillers > uint64(f.max) {
+	key := keyOf(m)
+	if next != 0 && n.fillers > f.budget.available(key) {
 		return nil, &mailhaul.Error{
 			Op: "give messages their UIDs in", Server: f.server(), Account: f.Account().User, Mailbox: m.Name,
 			Kind: mailhaul.Permanent, Scope: mailhaul.ScopeMailbox,
-			Err:  fmt.Errorf("%d UIDs would have to be burnt, and no more than %d may be", n.fillers, f.max),
+			Err:  errors.New(f.tooMany(key, n)),
 			Hint: "allow more fillers (-fillers), or ask for less identity",
 		}
 	}
@@ -257,7 +270,7 @@ func (f *Imposer) OpenImposing(ctx context.Context, m mailhaul.Mailbox, want mai
 }
 
 // OpenFilling is OpenImposing for a driver that closes some of the gaps by
-// itself: it asks the Writer what it may still burn, and tells it what it
+// itself: it claims from the Writer what is to be burnt, and tells it what it
 // raised UIDNEXT to. More than the limit is never burnt.
 func (f *Imposer) OpenFilling(ctx context.Context, m mailhaul.Mailbox, want mailhaul.Identity) (mailhaul.Writer, error) {
 	next, err := f.next(ctx, m)
@@ -276,7 +289,7 @@ func (f *Imposer) open(ctx context.Context, m mailhaul.Mailbox, want mailhaul.Id
 	if u := inner.Status().UIDNext; u != 0 {
 		next = u
 	}
-	w := &Writer{f: f, inner: inner, box: m, mark: mark(m, inner.Status().UIDValidity), left: f.max, raise: want.UIDNext}
+	w := &Writer{f: f, inner: inner, box: m, mark: mark(m, inner.Status().UIDValidity), key: keyOf(m), raise: want.UIDNext}
 	w.line = lineup.New(next, w.answer)
 	if x, ok := mailhaul.As[mailhaul.Expunger](inner); ok {
 		w.expunge = x

@@ -29,6 +29,7 @@ type Writer struct {
 	inner   mailhaul.Writer
 	box     mailhaul.Mailbox
 	mark    string
+	key     string // in the budget
 	line    *lineup.Line
 	expunge mailhaul.Expunger
 	copy    copier      // nil: there is no copying
@@ -39,10 +40,10 @@ type Writer struct {
 	alone bool // what went last may be refused after what follows it was stored
 	ended bool // Finish has come to its end
 
-	mu    sync.Mutex // protects the fields below
-	burnt mailhaul.UIDSet
-	left  int    // how many may still be burnt
-	off   string // why no more are, "" while they are
+	mu      sync.Mutex // protects the fields below
+	burnt   mailhaul.UIDSet
+	claimed uint64 // taken from the budget, for gaps that come
+	off     string // why no more are burnt, "" while they are
 }
 
 // Unwrap returns the Writer that is decorated.
@@ -56,14 +57,16 @@ func (w *Writer) Store(ctx context.Context, changes []mailhaul.FlagChange) error
 	return w.inner.Store(ctx, changes)
 }
 
-// Left is how many UIDs may still be burnt; 0 once filling has stopped.
-func (w *Writer) Left() int {
+// Claim makes sure that a gap of n UIDs which comes in one of the next calls of
+// Append will be closed; false where as many may not be burnt any more.
+func (w *Writer) Claim(n uint64) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.off != "" {
-		return 0
+	if w.off != "" || !w.f.budget.spend(w.key, n) {
+		return false
 	}
-	return w.left
+	w.claimed += n
+	return true
 }
 
 // Raised says that the mailbox's UIDNEXT was raised by other means, while
@@ -91,10 +94,14 @@ func (w *Writer) stop(reason string) {
 func (w *Writer) spend(n uint64) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.off != "" || n > uint64(w.left) {
+	if w.off != "" {
 		return false
 	}
-	w.left -= int(n)
+	ahead := min(n, w.claimed)
+	if !w.f.budget.spend(w.key, n-ahead) {
+		return false
+	}
+	w.claimed -= ahead
 	return true
 }
 
@@ -178,12 +185,12 @@ func (w *Writer) makeRoom(ctx context.Context, p *piece, o mailhaul.Outgoing) er
 		return err
 	}
 	next := w.line.Next() + mailhaul.UID(len(p.out))
-	if o.UID == 0 || o.UID <= next || w.Left() == 0 {
+	if o.UID == 0 || o.UID <= next || w.stopped() {
 		return nil
 	}
 	gap := uint64(o.UID - next)
 	if !w.spend(gap) {
-		w.stop(fmt.Sprintf("%d UIDs would have to be burnt, and %d of %d are left", gap, w.Left(), w.f.max))
+		w.stop(fmt.Sprintf("%d UIDs would have to be burnt, and %d of %d are left", gap, w.f.budget.available(w.key), w.f.max))
 		return nil
 	}
 	if w.isWide(gap) {
@@ -282,7 +289,7 @@ func (w *Writer) sweep(ctx context.Context, atLeast int) error {
 // many may be used, and removes all of them.
 func (w *Writer) Finish(ctx context.Context) error {
 	err := w.line.Drain(ctx)
-	if next := w.line.Next(); err == nil && w.raise > next && w.Left() > 0 && w.spend(uint64(w.raise-next)) {
+	if next := w.line.Next(); err == nil && w.raise > next && w.spend(uint64(w.raise-next)) {
 		err = w.burn(ctx, w.raise)
 	}
 	if e := w.inner.Finish(ctx); err == nil {
@@ -304,6 +311,10 @@ const mannersTime = time.Second
 // for a second to remove the fillers that are known to be there; the rest is
 // for Recover.
 func (w *Writer) Close() error {
+	w.mu.Lock()
+	w.f.budget.giveBack(w.claimed)
+	w.claimed = 0
+	w.mu.Unlock()
 	if !w.ended && w.expunge != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), mannersTime)
 		if err := w.sweep(ctx, 1); err != nil && !errors.Is(err, mailhaul.ErrClosed) {
