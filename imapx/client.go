@@ -65,13 +65,11 @@ func (cl *Client) connect(ctx context.Context, p *pool) (*conn, error) {
 		c.Close()
 		return nil, mailhaul.ErrClosed
 	}
+	leash.attach(func() { p.recall(c) })
 	if err := c.establish(ctx, cl.facts.names()); err != nil {
 		p.leave(c)
 		c.Close()
 		return nil, c.named(opGreeting, "", err)
-	}
-	if leash != nil {
-		leash.attach(func() { p.recall(c) })
 	}
 	cl.cfg.Logger.Debug("imap connection is logged in", slog.Int64("connection", c.number), slog.String("server", c.addr))
 	return c, nil

@@ -328,23 +328,41 @@ func TestStreamAndWantedBack(t *testing.T) {
 // A connection that is wanted back while it logs in is not used, and another
 // takes its place.
 func TestWantedBackDuringLogIn(t *testing.T) {
+	for _, during := range []string{"AUTHENTICATE", "NAMESPACE", "EXAMINE"} {
+		t.Run(during, func(t *testing.T) { wantedDuring(t, during) })
+	}
+}
+
+func wantedDuring(t *testing.T, during string) {
 	synctest.Test(t, func(t *testing.T) {
 		l := &lender{}
+		begun := time.Now()
 		called := false
-		tg := newTarget(t, imapserver.Options{Hooks: imapserver.Hooks{
+		tg := newTarget(t, imapserver.Options{ID: map[string]string{"name": "x"}, Hooks: imapserver.Hooks{
 			Command: func(_ *imapserver.Session, command, _ string) *imapserver.Override {
-				if !called && (command == "LOGIN" || command == "AUTHENTICATE") {
+				time.Sleep(10 * time.Millisecond)
+				if !called && command == during {
 					called = true
 					l.recall(1)
 				}
 				return nil
 			},
 		}}, lent(l))
+		tg.inbox.Add(imapserver.Message{Body: []byte("x")})
 		r, err := tg.OpenReader(t.Context(), inbox)
 		require.NoError(t, err)
+		if during == "EXAMINE" { // it was in use
+			_, err = r.UIDs(t.Context())
+			wantedBack(t, err)
+			require.NoError(t, r.Close())
+			r, err = tg.OpenReader(t.Context(), inbox)
+			require.NoError(t, err)
+		}
 		_, err = r.UIDs(t.Context())
 		require.NoError(t, err)
 		require.NoError(t, r.Close())
+		assert.True(t, called)
+		assert.Less(t, time.Since(begun), time.Second)
 		assert.EqualValues(t, 2, l.ids)
 		assert.False(t, l.endOf(1).IsZero())
 	})

@@ -52,8 +52,8 @@ func (p *pool) get(ctx context.Context, mailbox string) (*conn, error) {
 			return c, nil
 		}
 		c, err := p.dial(ctx, p)
-		if err == errParked {
-			continue
+		if err == errParked || errors.Is(err, errWanted) && ctx.Err() == nil {
+			continue // what was wanted back so soon was never used
 		}
 		if err != nil {
 			<-p.slots
@@ -178,7 +178,7 @@ func (p *pool) discard(c *conn) {
 func (p *pool) recall(c *conn) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.closed || !c.healthy() || c.unsettled() || !c.leash.part() {
+	if p.closed || c.phase() != "" || !c.healthy() || c.unsettled() || !c.leash.part() {
 		return
 	}
 	i := slices.Index(p.idle, c)

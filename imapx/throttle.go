@@ -66,7 +66,7 @@ type leash struct {
 	called   bool       // the connection is wanted back
 	ending   bool       // and is being ended
 	refused  bool       // the server said that it was one too many
-	callBack func()     // once the connection is there
+	callBack func()     // gives it back
 }
 
 // leave waits for leave to connect. It returns nil where nobody is to be asked.
@@ -196,6 +196,9 @@ func (l *leash) write(n int) { _ = l.t.Write(l.life, n) }
 // sends it, and then it is sent all the same.
 const yields = 30 * time.Second
 
+// brief is how long a LOGOUT waits for leave.
+const brief = 10 * time.Millisecond
+
 // mayBegin waits for leave to send a command, or one with messages in it. When
 // that is in the table, or will never be, the caller calls begun. On a
 // connection that is wanted back there is no leave: the error says so when
@@ -209,6 +212,10 @@ func (c *conn) mayBegin(ctx context.Context, op string, messages int) (begun fun
 	waiting, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(l.life, cancel)()
+	if op == opLogout { // which nobody needs: where there is no leave the connection is closed
+		waiting, cancel = context.WithTimeout(waiting, brief)
+		defer cancel()
+	}
 	for ask := true; ask; {
 		patient := true
 		if l.wanted() && op != opLogout && !c.unsettled() {

@@ -20,6 +20,7 @@ type Account struct {
 	loop    *limiter
 	conns   map[int64]*connection
 	active  int
+	ended   []time.Time // of connections that the server may still count
 	memory  saved
 	store   store
 	next    time.Time // of saving
@@ -34,6 +35,7 @@ type connection struct {
 	id       int64
 	recall   func()
 	recalled bool
+	begun    time.Time // when there was leave for it
 	idle     time.Time // since when it has had nothing in flight
 	active   bool      // it has something in flight
 }
@@ -41,6 +43,7 @@ type connection struct {
 const (
 	longest = time.Second      // between looks at clock and schedule
 	worth   = 2 * time.Second  // a wait that is worth an event
+	linger  = 2 * time.Second  // that a server may take to notice that a connection has ended
 	lull    = 2 * time.Second  // of idleness, after which a connection is spare
 	yields  = 30 * time.Second // that a command waits for those before it on its connection
 )
@@ -58,13 +61,13 @@ func (a *Account) Connect(ctx context.Context, recall func()) (id int64, err err
 			return false, until, why
 		}
 		h := a.host
-		if len(a.conns) >= connections(a.loop, math.MaxInt) || h.open >= connections(h.loop, a.windowConnections()) {
+		if len(a.conns)+a.lingering(now) >= connections(a.loop, math.MaxInt) || h.open >= connections(h.loop, a.windowConnections()) {
 			a.callBack(now)
 			return false, time.Time{}, ""
 		}
 		a.t.ids++
 		id = a.t.ids
-		a.conns[id] = &connection{id: id, recall: recall, idle: now}
+		a.conns[id] = &connection{id: id, recall: recall, begun: now, idle: now}
 		h.open++
 		return true, time.Time{}, ""
 	})
@@ -83,6 +86,14 @@ func (a *Account) Connect(ctx context.Context, recall func()) (id int64, err err
 		return 0, err
 	}
 	return id, nil
+}
+
+// lingering returns how many connections a server that has taught a limit may
+// still count, though they have ended: one more that came too soon would be
+// refused, and that would be taken for another lesson. t.mu is held.
+func (a *Account) lingering(now time.Time) int {
+	a.ended = slices.DeleteFunc(a.ended, func(at time.Time) bool { return now.Sub(at) >= linger })
+	return len(a.ended)
 }
 
 // windowConnections is how many the schedule allows the host. t.mu is held.
@@ -141,6 +152,9 @@ func (a *Account) Disconnect(id int64) {
 	a.rest(c)
 	delete(a.conns, id)
 	a.host.open--
+	if a.memory.Cap > 0 {
+		a.ended = append(a.ended, time.Now())
+	}
 	a.t.wakeAll()
 }
 
@@ -414,11 +428,14 @@ func (a *Account) Refused(id int64, connections, server bool, hint time.Duration
 	if server {
 		loop, user, others, m = h.loop, "", h.open, &h.memory
 	}
-	if a.conns[id] != nil {
+	stale := false
+	if c := a.conns[id]; c != nil {
 		others-- // the one that was refused is none
+		stale = !m.Learned.IsZero() && !c.begun.After(m.Learned)
 	}
 	var l *Limit
 	switch {
+	case connections && hint == 0 && stale: // it was on its way when the lesson came
 	case connections && hint == 0 && others > 0:
 		// What we had was allowed; one of it is left to the user.
 		m.Cap, m.Learned = max(1, others-1), now

@@ -313,6 +313,38 @@ func TestRefusedConnectionTeaches(t *testing.T) {
 	})
 }
 
+// TestOneLesson: what was on its way when a refusal taught a limit teaches nothing
+// more, and a connection that has just ended is still counted for a while, as the
+// server may do.
+func TestOneLesson(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		lessons := 0
+		a := open(t, Config{
+			Policy: policy(Policy{Name: "test", Start: 10, Account: Budget{Connections: 10}}),
+			Events: Events{Limited: func(Limit) { lessons++ }},
+		}, "h", "u")
+		var ids []int64
+		for range 5 {
+			id, _ := a.Connect(t.Context(), nil)
+			ids = append(ids, id)
+		}
+		time.Sleep(time.Millisecond)
+		a.Refused(ids[3], true, false, 0, "too many connections")
+		a.Disconnect(ids[3])
+		a.Disconnect(ids[2])
+		a.Refused(ids[4], true, false, 0, "too many connections")
+		a.Disconnect(ids[4])
+		a.Disconnect(ids[1])
+		if s := a.t.Snapshot().Hosts[0].Accounts[0]; s.Most != 3 || lessons != 1 {
+			t.Errorf("a limit of %v after %d lessons", s.Most, lessons)
+		}
+		begun := time.Now()
+		if _, err := a.Connect(t.Context(), nil); err != nil || time.Since(begun) < linger {
+			t.Errorf("another after %v: %v", time.Since(begun), err)
+		}
+	})
+}
+
 // TestIdleConnectionIsCalledBack: an account that has no connection gets that
 // of another which does not need it.
 func TestIdleConnectionIsCalledBack(t *testing.T) {

@@ -31,7 +31,7 @@ type line struct {
 	to     net.Conn
 	opts   Options
 	count  func(n int)
-	freeAt time.Time // when the last octet has left, where there is a Bandwidth; receive's
+	wire   *shared // what the octets leave on, where there is a Bandwidth
 
 	mu       sync.Mutex // protects what follows; never held while waiting
 	arrived  sync.Cond  // there is a chunk
@@ -41,8 +41,27 @@ type line struct {
 	dead     bool // deliver has ended
 }
 
-func (p *Proxy) newLine(to net.Conn, count func(int)) *line {
-	l := &line{to: to, opts: p.opts, count: count}
+// shared is what octets leave on one after the other.
+type shared struct {
+	mu     sync.Mutex // protects what follows
+	freeAt time.Time  // when the last octet has left
+}
+
+func (s *shared) leave(now time.Time, takes time.Duration) time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.freeAt.Before(now) {
+		s.freeAt = now
+	}
+	s.freeAt = s.freeAt.Add(takes)
+	return s.freeAt
+}
+
+func (p *Proxy) newLine(to net.Conn, wire *shared, count func(int)) *line {
+	if !p.opts.Shared {
+		wire = new(shared)
+	}
+	l := &line{to: to, opts: p.opts, count: count, wire: wire}
 	l.arrived.L = &l.mu
 	l.room.L = &l.mu
 	return l
@@ -81,11 +100,7 @@ func (l *line) receive(from net.Conn) {
 func (l *line) dueAt(now time.Time, n int) time.Time {
 	leaves := now
 	if l.opts.Bandwidth > 0 {
-		if l.freeAt.After(now) {
-			leaves = l.freeAt
-		}
-		leaves = leaves.Add(time.Duration(float64(n) / float64(l.opts.Bandwidth) * float64(time.Second)))
-		l.freeAt = leaves
+		leaves = l.wire.leave(now, time.Duration(float64(n)/float64(l.opts.Bandwidth)*float64(time.Second)))
 	}
 	return leaves.Add(l.opts.RTT / 2)
 }

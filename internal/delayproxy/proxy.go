@@ -21,6 +21,11 @@ type Options struct {
 	// carries; 0 is no bound.
 	Bandwidth int64
 
+	// Shared makes the Bandwidth that of all connections together: what one of
+	// them carries holds the others up, so that the latency grows with the load,
+	// as it does on a server that is weak.
+	Shared bool
+
 	// Window bounds the octets that are under way in each direction of a
 	// connection: beyond it the sender waits. Default 32 MiB, which bounds
 	// memory and is seldom met.
@@ -44,6 +49,8 @@ type Stats struct {
 type Proxy struct {
 	opts Options
 	stop chan struct{} // closed by Close
+
+	up, down shared // where the Bandwidth is Shared
 
 	conns, toServer, toClient, turns atomic.Int64
 
@@ -196,13 +203,13 @@ func (p *Proxy) start(client, server net.Conn) bool {
 	p.closers[link] = struct{}{}
 	p.conns.Add(1)
 	var clientSpoke atomic.Bool
-	up := p.newLine(server, func(n int) {
+	up := p.newLine(server, &p.up, func(n int) {
 		p.toServer.Add(int64(n))
 		if !clientSpoke.Swap(true) {
 			p.turns.Add(1)
 		}
 	})
-	down := p.newLine(client, func(n int) {
+	down := p.newLine(client, &p.down, func(n int) {
 		p.toClient.Add(int64(n))
 		clientSpoke.Store(false)
 	})

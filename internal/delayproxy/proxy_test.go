@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -116,6 +117,33 @@ func TestBandwidth(t *testing.T) {
 		n, err := io.Copy(io.Discard, server)
 		require.NoError(t, err)
 		require.Equal(t, int64(2<<20), n)
+		require.InDelta(t, 2.010, time.Since(start).Seconds(), 0.001)
+	})
+}
+
+// What all connections carry together is the bandwidth, where that is shared:
+// with one more at work each takes longer.
+func TestSharedBandwidth(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := New(Options{RTT: 20 * time.Millisecond, Bandwidth: 1 << 20, Shared: true})
+		defer p.Close()
+		start := time.Now()
+		var both sync.WaitGroup
+		for range 2 {
+			server, far := mempipe.Pipe()
+			client, err := p.Wrap(far)
+			require.NoError(t, err)
+			go func() {
+				_, _ = client.Write(make([]byte, 1<<20))
+				_ = client.Close()
+			}()
+			both.Go(func() {
+				n, err := io.Copy(io.Discard, server)
+				require.NoError(t, err)
+				require.Equal(t, int64(1<<20), n)
+			})
+		}
+		both.Wait()
 		require.InDelta(t, 2.010, time.Since(start).Seconds(), 0.001)
 	})
 }
