@@ -28,10 +28,10 @@ type chunk struct {
 
 // line carries octets one way. receive and deliver run on a goroutine each.
 type line struct {
-	to     net.Conn
-	opts   Options
-	count  func(n int)
-	wire   *shared // what the octets leave on, where there is a Bandwidth
+	to    net.Conn
+	opts  Options
+	count func(n int)
+	wire  *shared // what the octets leave on, where there is a Bandwidth
 
 	mu       sync.Mutex // protects what follows; never held while waiting
 	arrived  sync.Cond  // there is a chunk
