@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"maps"
 	"slices"
 	"time"
@@ -56,12 +57,12 @@ var errAnother = errors.New("the target mailbox is another one")
 
 func (j *job) comparePair(ctx context.Context) (*comparison, error) {
 	// Target before source: the order of taking that excludes deadlock.
-	t, err := j.r.cfg.Target.OpenReader(ctx, j.target)
+	t, copies, err := j.open(ctx, j.r.cfg.Target, j.target, 0)
 	if err != nil {
 		return nil, err
 	}
 	defer t.Close()
-	s, err := j.r.cfg.Source.OpenReader(ctx, j.source)
+	s, known, err := j.open(ctx, j.r.cfg.Source, j.source, mailhaul.FieldFlags)
 	if err != nil {
 		return nil, err
 	}
@@ -71,11 +72,11 @@ func (j *job) comparePair(ctx context.Context) (*comparison, error) {
 	if err != nil || wait > 0 {
 		return &comparison{wait: wait}, err
 	}
-	present, err := uidsOf(ctx, t)
+	present, err := copies.orList(ctx, t)
 	if err != nil {
 		return nil, err
 	}
-	listing, err := uidsOf(ctx, s)
+	listing, err := known.orList(ctx, s)
 	if err != nil {
 		return nil, err
 	}
@@ -171,7 +172,7 @@ func (j *job) comparePair(ctx context.Context) (*comparison, error) {
 	// What changed up to that mod-sequence is in the bases of the records.
 	if since == 0 || since != s.Status().HighestModSeq {
 		both := recorded.Intersect(listing)
-		flags, silent, err := j.changedFlags(ctx, s, t, both, since)
+		flags, silent, err := j.changedFlags(ctx, s, t, known, both, since)
 		if err != nil {
 			return nil, err
 		}
@@ -181,6 +182,44 @@ func (j *job) comparePair(ctx context.Context) (*comparison, error) {
 		}
 	}
 	return c, j.led.Commit(ctx)
+}
+
+// open opens a mailbox to be compared. Where all that it holds has to be asked
+// for anyway, since the source cannot say what has changed, it does that at the
+// same time.
+func (j *job) open(ctx context.Context, side mailhaul.Source, m mailhaul.Mailbox, fields mailhaul.Fields) (mailhaul.Reader, described, error) {
+	// The side itself is asked, not what it may decorate.
+	if o, ok := side.(mailhaul.ListedOpener); ok && m.Status != nil && 0 < m.Status.Messages && m.Status.Messages <= listAtOnce {
+		recorded, _, err := j.led.Sets(ctx)
+		if err != nil {
+			return nil, nil, err
+		}
+		if len(recorded) > 0 && j.led.State().SourceStatus.HighestModSeq == 0 {
+			return o.OpenListed(ctx, m, fields)
+		}
+	}
+	r, err := side.OpenReader(ctx, m)
+	return r, nil, err
+}
+
+// orList returns the UIDs of what is described, which is all of the mailbox, or
+// else lists it.
+func (d described) orList(ctx context.Context, r mailhaul.Reader) (mailhaul.UIDSet, error) {
+	if d == nil {
+		return uidsOf(ctx, r)
+	}
+	return d.set(), nil
+}
+
+// sequence yields messages that are known already.
+func sequence(msgs []mailhaul.Message) iter.Seq2[mailhaul.Message, error] {
+	return func(yield func(mailhaul.Message, error) bool) {
+		for _, m := range msgs {
+			if !yield(m, nil) {
+				return
+			}
+		}
+	}
 }
 
 // uidsOf lists a mailbox; an empty one needs no asking.
@@ -370,14 +409,18 @@ func (j *job) unsettled() time.Duration {
 // changedFlags finds the flags that the source's user changed since the last
 // pass and merges them with what the target has. silent are the UIDs of copies
 // that the target said nothing of: nothing is done about these.
-func (j *job) changedFlags(ctx context.Context, s, t mailhaul.Reader, both mailhaul.UIDSet, since mailhaul.ModSeq) (work []flagWork, silent mailhaul.UIDSet, err error) {
+func (j *job) changedFlags(ctx context.Context, s, t mailhaul.Reader, known described, both mailhaul.UIDSet, since mailhaul.ModSeq) (work []flagWork, silent mailhaul.UIDSet, err error) {
 	if len(both) == 0 {
 		return nil, nil, nil
 	}
 	changed := make(map[mailhaul.UID]checkpoint.Record) // by target UID, with the new base
 	bases := make(map[mailhaul.UID][]mailhaul.Flag)
 	var ask mailhaul.UIDSet
-	for m, err := range s.Messages(ctx, both, mailhaul.FieldFlags, since) {
+	described := s.Messages(ctx, both, mailhaul.FieldFlags, since)
+	if msgs, ok := known.of(both); ok {
+		described = sequence(msgs)
+	}
+	for m, err := range described {
 		if err != nil {
 			return nil, nil, err
 		}

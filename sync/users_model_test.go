@@ -54,6 +54,7 @@ type users struct {
 	inPass   bool
 	quiet    bool
 	modseq   bool // the target has mod-sequences
+	listed   bool // both sides open and describe a mailbox at once
 	renames  bool
 	sequence int
 
@@ -85,7 +86,7 @@ func newUsers(seed uint64) *users {
 		copies: map[string]string{"INBOX": "INBOX", "A": "A", "B": "B"},
 		births: map[place]int{}, appends: map[place]int{}, ours: map[copyOf]bool{}, own: map[place]int{}, left: map[copyOf][]mailhaul.Flag{},
 		used: map[copyOf]bool{}, pending: map[copyOf]map[mailhaul.Flag]bool{}, excused: map[place]bool{}, stirred: map[string]bool{}, mine: map[copyOf]map[mailhaul.Flag]int{}, gone: map[place]bool{}, loose: map[copyOf]bool{},
-		modseq: r.IntN(3) > 0, renames: r.IntN(2) == 0,
+		modseq: r.IntN(3) > 0, renames: r.IntN(2) == 0, listed: seed/3%2 == 0,
 	}
 	u.source.NoModSeq, u.target.NoModSeq = r.IntN(3) == 0, !u.modseq
 	u.target.NoUIDPlus = r.IntN(5) == 0
@@ -106,6 +107,46 @@ func newUsers(seed uint64) *users {
 		}
 	}
 	return u
+}
+
+// asSource and asTarget return the accounts as the engine sees them: half of
+// them open and describe a mailbox at once.
+func (u *users) asSource() mailhaul.Source {
+	if u.listed {
+		return listedAccount{u.source}
+	}
+	return u.source
+}
+
+func (u *users) asTarget() mailhaul.Target {
+	if u.listed {
+		return listedAccount{u.target}
+	}
+	return u.target
+}
+
+// listedAccount is an account that implements [mailhaul.ListedOpener].
+type listedAccount struct{ mailhaul.Target }
+
+func (a listedAccount) Unwrap() mailhaul.Target { return a.Target }
+
+func (a listedAccount) OpenListed(ctx context.Context, m mailhaul.Mailbox, fields mailhaul.Fields) (mailhaul.Reader, []mailhaul.Message, error) {
+	r, err := a.OpenReader(ctx, m)
+	if err != nil {
+		return nil, nil, err
+	}
+	var msgs []mailhaul.Message
+	for m, err := range r.Messages(ctx, mailhaul.UIDSet{{First: 1, Last: ^mailhaul.UID(0)}}, fields, 0) {
+		if err != nil {
+			r.Close()
+			return nil, nil, err
+		}
+		msgs = append(msgs, m)
+	}
+	if len(msgs) != int(r.Status().Messages) {
+		msgs = nil
+	}
+	return r, msgs, nil
 }
 
 func (u *users) fail(format string, args ...any) {
@@ -461,7 +502,7 @@ func firstLine(body string) string {
 // pass runs one pass, and holds what must be true after each.
 func (u *users) pass(ctx context.Context, t *testing.T, store checkpoint.Store) *mailsync.Result {
 	s, err := mailsync.New(mailsync.Config{
-		Source: u.source, Target: u.target, Store: store, Deletes: u.policy, SettleTime: time.Millisecond, Mailboxes: 1,
+		Source: u.asSource(), Target: u.asTarget(), Store: store, Deletes: u.policy, SettleTime: time.Millisecond, Mailboxes: 1,
 	})
 	require.NoError(t, err)
 	u.mu.Lock()
