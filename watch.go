@@ -15,7 +15,8 @@ type Listener struct {
 	// Changed is called when messages have come or gone, or flags have
 	// changed, in one of these mailboxes; what it was has to be found out. A
 	// Mailbox without Wire stands for the list of mailboxes: one was made,
-	// renamed or deleted.
+	// renamed or deleted. One with Wire alone is none of those that were asked
+	// for, but the server tells of it: it may be new.
 	Changed func(m Mailbox)
 }
 

@@ -156,7 +156,11 @@ func (w *watch) hear(event any) {
 		}
 	case *wire.MailboxStatus:
 		if w.all.Load() {
-			w.changed(w.boxes[key(e.Name)]) // or the zero Mailbox: a new one
+			m, ok := w.boxes[key(e.Name)]
+			if !ok { // a new one, or one that nobody wants to hear of
+				m = mailhaul.Mailbox{Wire: key(e.Name)}
+			}
+			w.changed(m)
 		}
 	case *listEvent:
 		if w.all.Load() {

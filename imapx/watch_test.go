@@ -113,7 +113,7 @@ func TestWatchByNotify(t *testing.T) {
 		tg.user.Create("New")
 		require.Equal(t, "changed ", h.next(t), "the list of mailboxes")
 		tg.user.Mailbox("New").Add(imapserver.Message{Body: []byte("x")})
-		require.Equal(t, "changed ", h.next(t), "which has one that nobody named")
+		require.Equal(t, "changed New", h.next(t), "which has one that nobody named")
 	})
 }
 

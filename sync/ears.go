@@ -119,6 +119,7 @@ type ears struct {
 
 	mu    stdsync.Mutex   // protects what follows
 	heard map[string]bool // mailboxes that the server tells of
+	known map[string]bool // mailboxes that the source has; whether it is one of boxes
 }
 
 // stop ends listening and waits for that.
@@ -140,6 +141,34 @@ func (e *ears) hearsAll(g *ground) bool {
 		return false // IDLE, which does not tell of new mailboxes
 	}
 	return !slices.ContainsFunc(g.moves, func(m folderMove) bool { return !e.heard[m.Source.Wire] })
+}
+
+// know notes which mailboxes the source has.
+func (e *ears) know(g *ground) {
+	known := make(map[string]bool, len(g.source.Mailboxes))
+	for _, m := range g.source.Mailboxes {
+		known[m.Wire] = false
+	}
+	for _, m := range e.boxes {
+		known[m.Wire] = true
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.known = known
+}
+
+// told passes on that a mailbox has changed, unless it is one that is left out.
+// One that is not known may be new.
+func (e *ears) told(wire string, n *news) {
+	e.mu.Lock()
+	wanted, known := e.known[wire]
+	e.mu.Unlock()
+	switch {
+	case !known:
+		n.list()
+	case wanted:
+		n.add(map[string]bool{wire: true})
+	}
 }
 
 // listen starts to listen to the mailboxes of the ground, unless that is being
@@ -165,12 +194,14 @@ func (f *follower) listen(ctx context.Context) {
 	if f.ears != nil {
 		same := slices.EqualFunc(f.ears.boxes, boxes, func(a, b mailhaul.Mailbox) bool { return a.Wire == b.Wire })
 		if same {
+			f.ears.know(f.ground)
 			return
 		}
 		f.ears.stop()
 	}
 	ctx, end := context.WithCancel(ctx)
 	e := &ears{boxes: boxes, end: end, done: make(chan struct{})}
+	e.know(f.ground)
 	f.ears = e
 	go func() {
 		defer close(e.done)
@@ -196,13 +227,7 @@ func (e *ears) run(ctx context.Context, w mailhaul.Watcher, f *follower) {
 					f.opts.Watching(len(told), nil)
 				}
 			},
-			Changed: func(m mailhaul.Mailbox) {
-				if m.Wire == "" {
-					f.news.list()
-				} else {
-					f.news.add(map[string]bool{m.Wire: true})
-				}
-			},
+			Changed: func(m mailhaul.Mailbox) { e.told(m.Wire, f.news) },
 		})
 		e.mu.Lock()
 		told := len(e.heard) > 0

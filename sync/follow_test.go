@@ -227,12 +227,17 @@ func TestFollowWhenTold(t *testing.T) {
 		f.within(time.Second)
 		require.Equal(t, 1, r.count(r.target, "Made"))
 		require.Equal(t, 2, source.watched(), "the new mailbox is listened to as well")
+		f.within(time.Minute)
+		r.source.Add("Made too", mail("made", 1))
+		source.tell("Made too")
+		f.within(time.Second)
+		require.Equal(t, 1, r.count(r.target, "Made too"), "a server may tell of its mail before it tells of it")
 
 		// What happened while nobody listened is found when somebody does again.
 		source.lose(&mailhaul.Error{Op: "watch", Kind: mailhaul.Transient, Err: errors.New("lost")})
 		r.source.Add("Work", mail("missed", 1))
 		f.within(10 * time.Second)
-		require.Equal(t, 3, source.watched())
+		require.Equal(t, 4, source.watched())
 		require.Equal(t, 11, r.count(r.target, "Work"))
 		f.stop()
 		stopped := time.Now()
