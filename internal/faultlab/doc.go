@@ -10,7 +10,7 @@
 //   - persona_test.go: servers with habits, through the same deaths;
 //   - disk_test.go, image_test.go, full_test.go: the checkpoint's disk fails;
 //   - rollback_test.go: an old checkpoint is restored;
-//   - cut_test.go: the network is cut at each octet;
+//   - cut_test.go, cut_pop3_test.go: the network is cut at each octet;
 //   - kill_test.go: the real program, a real server, kill -9;
 //   - control_test.go: broken engines, which each laboratory must catch.
 //
