@@ -107,3 +107,18 @@ func sameFlags(a, b []mailhaul.Flag) bool {
 	}
 	return slices.Equal(slices.Sorted(slices.Values(a)), slices.Sorted(slices.Values(b)))
 }
+
+// compareOctets says how two INBOXes differ in the octets of their messages, in
+// order.
+func compareOctets(src, dst *oracle.Account) (differences []string) {
+	a, b := src.Find("INBOX"), dst.Find("INBOX")
+	if a == nil || b == nil || len(a.Messages) != len(b.Messages) {
+		return []string{"INBOX does not hold as many messages on both sides"}
+	}
+	for i := range a.Messages {
+		if a.Messages[i].Sum != b.Messages[i].Sum {
+			differences = append(differences, fmt.Sprintf("INBOX: message %d has other octets", i+1))
+		}
+	}
+	return differences
+}

@@ -162,6 +162,13 @@ func (l *Lab) CompareSizes(from, to User, added int) (differences []string, err 
 	return differences, err
 }
 
+// CompareOctets says how the INBOXes of two accounts differ in what POP3
+// carries: the octets of their messages, in order.
+func (l *Lab) CompareOctets(from, to User) (differences []string, err error) {
+	err = l.client.Call("Lab.Compare", CompareArgs{From: from, To: to, POP3: true}, &differences)
+	return differences, err
+}
+
 // Network returns the account as it is reached over a network with that
 // round-trip time. With none there is nothing in between.
 func (l *Lab) Network(u User, rtt time.Duration) (User, error) {

@@ -16,6 +16,7 @@ import (
 	"github.com/mailhaul/mailhaul/internal/delayproxy"
 	"github.com/mailhaul/mailhaul/internal/imapserver"
 	"github.com/mailhaul/mailhaul/internal/oracle"
+	"github.com/mailhaul/mailhaul/internal/pop3server"
 	"github.com/mailhaul/mailhaul/internal/testserver"
 )
 
@@ -35,6 +36,7 @@ type User struct {
 	Lab      int // the server's number in the lab
 	Host     string
 	Port     int
+	POP3Port int
 	Name     string
 	Password string
 }
@@ -51,14 +53,23 @@ func (u User) Server() mailhaul.Server {
 	}
 }
 
+// POP3 returns the account as it is reached over POP3: the INBOX that was
+// loaded.
+func (u User) POP3() User {
+	u.Port = u.POP3Port
+	return u
+}
+
 // host is one server that runs.
 type host struct {
 	spec    ServerSpec
 	outside *outside
 	dovecot *testserver.Server
 
-	imap *imapserver.Server
-	addr string
+	imap     *imapserver.Server
+	pop3     *pop3server.Server // beside imap, with mail of its own
+	addr     string
+	pop3Addr string
 
 	users int
 }
@@ -91,8 +102,13 @@ func (s *service) Server(spec ServerSpec, reply *ServerReply) error {
 		if h.addr, err = h.imap.Listen(); err != nil {
 			return err
 		}
+		h.pop3 = pop3server.New(pop3server.Options{})
+		h.outside.Cleanup(func() { _ = h.pop3.Close() })
+		if h.pop3Addr, err = h.pop3.Listen(); err != nil {
+			return err
+		}
 	case "dovecot":
-		opts := testserver.DovecotOptions{Store: spec.Store, Protocols: []string{"imap"}}
+		opts := testserver.DovecotOptions{Store: spec.Store, Protocols: []string{"imap", "pop3"}}
 		if !spec.NoSync {
 			opts.Extra = []string{"mail_fsync = optimized"}
 		}
@@ -104,7 +120,7 @@ func (s *service) Server(spec ServerSpec, reply *ServerReply) error {
 		} else if said != nil {
 			return fmt.Errorf("%s", said.text)
 		}
-		h.addr = h.dovecot.Addr(testserver.IMAP)
+		h.addr, h.pop3Addr = h.dovecot.Addr(testserver.IMAP), h.dovecot.Addr(testserver.POP3)
 	default:
 		return fmt.Errorf("bench: there is no server of kind %q", spec.Kind)
 	}
@@ -122,6 +138,7 @@ func (s *service) User(lab int, reply *User) error {
 	name, password := fmt.Sprintf("bench%d", h.users), fmt.Sprintf("secret%d", h.users)
 	if h.imap != nil {
 		h.imap.AddUser(name, password)
+		h.pop3.AddUser(name, password)
 	} else if said := h.outside.try(func() { h.dovecot.AddUser(name, password) }); said != nil {
 		return fmt.Errorf("%s", said.text)
 	}
@@ -129,7 +146,11 @@ func (s *service) User(lab int, reply *User) error {
 	if err != nil {
 		return err
 	}
-	*reply = User{Lab: lab, Host: srv.Host, Port: srv.Port, Name: name, Password: password}
+	pop3, err := hostPort(h.pop3Addr)
+	if err != nil {
+		return err
+	}
+	*reply = User{Lab: lab, Host: srv.Host, Port: srv.Port, POP3Port: pop3.Port, Name: name, Password: password}
 	return nil
 }
 
@@ -151,6 +172,9 @@ func (s *service) Load(args LoadArgs, reply *Total) error {
 	boxes, total := counted(boxes)
 	if h.imap != nil {
 		inprocess.Load(h.imap.User(args.User.Name), imapserver.Options{}, boxes)
+		for _, m := range h.imap.User(args.User.Name).Mailbox("INBOX").Messages() {
+			h.pop3.User(args.User.Name).Add("", m.Body)
+		}
 	} else {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 		defer cancel()
@@ -201,7 +225,8 @@ func (s *service) Count(u User, reply *Total) error {
 // CompareArgs are two accounts that are to hold the same.
 type CompareArgs struct {
 	From, To User
-	Added    int // octets that each copy has more; then content and flags are not compared
+	Added    int  // octets that each copy has more; then content and flags are not compared
+	POP3     bool // what POP3 carries is compared: the octets of INBOX, in order
 }
 
 // Compare says how the accounts differ: not at all, if a migration went well.
@@ -209,7 +234,7 @@ func (s *service) Compare(args CompareArgs, reply *[]string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	from, to := s.hosts[args.From.Lab], s.hosts[args.To.Lab]
-	if from.imap != nil && to.imap != nil && args.Added == 0 {
+	if from.imap != nil && to.imap != nil && args.Added == 0 && !args.POP3 {
 		*reply = compareUsers(from.imap.User(args.From.Name), to.imap.User(args.To.Name))
 		return nil
 	}
@@ -227,6 +252,10 @@ func (s *service) Compare(args CompareArgs, reply *[]string) error {
 	dst, err := oracle.Snapshot(ctx, args.To.Server())
 	if err != nil {
 		return err
+	}
+	if args.POP3 {
+		*reply = compareOctets(src, dst)
+		return nil
 	}
 	if args.Added > 0 {
 		*reply = compareSizes(src, dst, int64(args.Added))
