@@ -14,7 +14,7 @@ import (
 // unanswered is how many batches of one appender may wait for their answers, so
 // that a distant server is kept busy. A Writer that cannot keep the order of
 // batches behind each other waits for each answer itself.
-const unanswered = 8
+const unanswered = 16
 
 // appender writes the batches that it gets, in order. While the answers to
 // some are awaited, the next is journalled and handed on. It is the Writer that

@@ -14,12 +14,12 @@ import (
 
 // listAtOnce is how many messages are described before their bodies are asked
 // for.
-const listAtOnce = 1000
+const listAtOnce = 5000
 
 // fetchAhead is how many batches may be asked for and not be waited for yet. It
 // is the budget that bounds what they hold; this bounds how much of it one
 // mailbox takes.
-const fetchAhead = 4
+const fetchAhead = 16
 
 // pipeline moves the messages of todo, some of which may be known already. It
 // returns those that the source lists but did not deliver.
