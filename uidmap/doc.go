@@ -64,4 +64,37 @@
 //
 // Without a Message-ID, a copy with other octets is recognised only if it has a
 // text and at least one of the other three fields.
+//
+// # For operators: which destination keeps what
+//
+// Packages below this one make a target keep the identity that mail has on the
+// source, so that no mail program notices the move: each decorates a Target, or
+// is one, and is a [mailhaul.Imposer]. What they need of the server is two or
+// three lines.
+//
+//	package  destination           keeps                          needs
+//	dsync    Dovecot 2.2 or later, UIDs, UIDVALIDITY, UIDNEXT,    doveadm_password, and service doveadm
+//	         any store             HIGHESTMODSEQ; any UIDLs and   { inet_listener { port = 24245  ssl = yes } };
+//	                               their order (1)                or a shell: doveadm dsync-server -u USER
+//	doveadm  Dovecot 2.2.25 or     UIDs, UIDVALIDITY, UIDNEXT,    doveadm_api_key, and service doveadm
+//	         later, any store      HIGHESTMODSEQ; UIDLs that      { inet_listener http { port = 8080  ssl = yes } };
+//	                               pop3_uidl_format makes         pop3_uidl_format as on the source
+//	cyrus    Cyrus 3.0 or later    UIDs, UIDVALIDITY, UIDNEXT,    admins: NAME, and that user's log-in;
+//	                               HIGHESTMODSEQ; UIDLs that      uidl_format: cyrus, uidonly, dovecot
+//	                               uidl_format makes              or courier, as on the source
+//	maildir  the files of Dovecot  the same (2); any UIDLs (3)    root or the mail user on that machine;
+//	         or Courier 5                                         nobody in the mailbox meanwhile
+//	xuidl    Dovecot               any UIDLs; octets change       pop3_reuse_xuidl = yes, for as long as
+//	                                                              programs are to see them
+//	filler   any server with       UIDs, not the UIDVALIDITY      the user's log-in, and the caller's leave to
+//	         UIDPLUS                                              burn UIDs
+//
+// (1) An sdbox shows stored UIDLs only of what came in one session into an empty
+// mailbox. (2) Courier has no HIGHESTMODSEQ. (3) Courier: without quotes, plus
+// signs, slashes and colons, and listed in the order of their names.
+//
+// doveadm over filler closes small gaps between UIDs inside a batch; doveadm
+// over xuidl carries any UIDLs. Each package's documentation has its
+// configuration whole; docs/identity.md says what was tested, with which mail
+// programs.
 package uidmap
