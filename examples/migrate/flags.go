@@ -162,8 +162,8 @@ func parse(args []string, env func(string) string) (*options, error) {
 	if opt.identity.uidlFrom != nil && opt.from.Protocol != mailhaul.IMAP {
 		return nil, errors.New("-uidl-from reads the UIDLs of mail that comes over IMAP; over POP3 they come with the mail")
 	}
-	if ident.xuidl && opt.from.Protocol != mailhaul.POP3 {
-		return nil, errors.New("-xuidl carries the UIDLs of the source, which IMAP does not tell; give a POP3 URL as -from")
+	if ident.xuidl && opt.from.Protocol != mailhaul.POP3 && opt.identity.uidlFrom == nil {
+		return nil, errors.New("-xuidl carries the UIDLs of the source, which IMAP does not tell; name its POP3 server with -uidl-from")
 	}
 	if files {
 		if to.passwordFile != "" || to.ca != "" || len(to.pins) > 0 || to.tlsMin != "" {

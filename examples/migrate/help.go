@@ -90,7 +90,7 @@ What mail programs know the mail by (docs/identity.md says which server allows w
                                        it by; -uidl-from-password-file,
                                        MAILHAUL_UIDL_FROM_PASSWORD, -uidl-from-ca and
                                        -uidl-from-pin are as for an account
-  -xuidl                               write the UIDLs of a POP3 source into the mail, as
+  -xuidl                               write the UIDLs of the source into the mail, as
                                        X-UIDL, for a Dovecot with pop3_reuse_xuidl; it is
                                        not the same octets then
   -uidl-to pop3s://user@host           prove over POP3 that the target's UIDLs are those

@@ -12,7 +12,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/mailhaul/mailhaul"
 	"github.com/mailhaul/mailhaul/internal/corpus"
+	"github.com/mailhaul/mailhaul/internal/mailclient"
 	"github.com/mailhaul/mailhaul/internal/oracle"
 	"github.com/mailhaul/mailhaul/internal/testserver"
 )
@@ -195,4 +197,55 @@ func TestUIDLsOfAPOP3Account(t *testing.T) {
 			r.start(append(flags, tt.flags(s)...)...).want(exitComplete).counts(map[string]int{"copied": 0, "skipped": 24})
 		})
 	}
+}
+
+// TestNoProgramNoticesTheMove is the whole of it as a user does it: an account
+// over IMAP with UIDLs that follow from nothing, moved by the program, and mail
+// programs that are led to the new server.
+func TestNoProgramNoticesTheMove(t *testing.T) {
+	r := newIdentityRig(t)
+	r.source.AddUser("u2", "pw1")
+	u := r.source.Users[len(r.source.Users)-1]
+	r.source.Plant(u, testserver.Sparse{Messages: 60, MaxSize: 3_000, UIDLs: testserver.UIDLsOdd}.Plant())
+	for _, tt := range []struct {
+		name  string
+		flags func(s *testserver.Server) []string
+	}{
+		{"dsync", func(s *testserver.Server) []string {
+			return []string{"-identity-admin", "doveadm://:" + testserver.DoveadmPassword + "@" + s.Addr(testserver.Doveadm)}
+		}},
+		{"HTTP API and X-UIDL", func(s *testserver.Server) []string {
+			return []string{"-identity-admin", "doveadm+http://:" + testserver.DoveadmAPIKey + "@" + s.Addr(testserver.DoveadmHTTP), "-xuidl"}
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r.t = t
+			target := testserver.Dovecot(t, testserver.DovecotOptions{Store: "mdbox", Extra: []string{"pop3_reuse_xuidl = yes"}})
+			target.AddUser(u.Name, u.Password)
+			var programs []*mailclient.Client
+			for _, p := range []mailclient.Program{mailclient.Mpop, mailclient.Mbsync} { // Dovecot marks as seen what mpop fetches
+				c := mailclient.New(t, p, mailclient.Login{User: u.Name, Password: u.Password})
+				c.PointAt(r.source.Addr(service(p)))
+				require.Empty(t, c.Run().First(map[mailhaul.Protocol]int{mailhaul.IMAP: 60, mailhaul.POP3: 24}[p.Protocol]))
+				programs = append(programs, c)
+			}
+			r.start(append(append(r.flags(target), tt.flags(target)...),
+				"-from", "imaps://u2@"+r.source.Addr(testserver.IMAPS), "-to", "imaps://u2@"+target.Addr(testserver.IMAPS),
+				"-uidl-from", "pop3s://u2@"+r.source.Addr(testserver.POP3S), "-uidl-from-password-file", r.file("pw1"), "-uidl-from-ca", r.source.RootsFile(),
+				"-uidl-to", "pop3s://u2@"+target.Addr(testserver.POP3S), "-uidl-to-password-file", r.file("pw1"), "-uidl-to-ca", target.RootsFile(),
+				"-identity", "exact")...).want(exitComplete).counts(map[string]int{"copied": 60})
+			for _, c := range programs {
+				c.PointAt(target.Addr(service(c.Program)))
+				e := c.Run()
+				require.Empty(t, e.Noticed(), e.Output)
+			}
+		})
+	}
+}
+
+func service(p mailclient.Program) testserver.Service {
+	if p.Protocol == mailhaul.POP3 {
+		return testserver.POP3
+	}
+	return testserver.IMAP
 }
