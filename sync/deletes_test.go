@@ -403,8 +403,43 @@ func TestPlanWithMailThatIsGone(t *testing.T) {
 	require.NoError(t, err)
 	require.Zero(t, p.Move)
 	require.Contains(t, fmt.Sprint(p.Warnings), `mailbox "INBOX" would be held: 100 of 100 messages are gone from the target`)
+	require.Equal(t, []mailsync.Held{{Mailbox: "INBOX", Target: "INBOX", Side: mailsync.SideTarget, Gone: 100, Of: 100}}, p.Held)
 	for _, m := range p.Mailboxes {
 		require.False(t, m.Create, "%+v", m)
 	}
 	require.Len(t, r.run().Held, 1, "a dry run decides nothing")
+}
+
+// A dry run counts what would be deleted, and deletes nothing.
+func TestPlanCountsDeletions(t *testing.T) {
+	for _, policy := range []mailsync.Deletes{mailsync.DeletesKeep, mailsync.DeletesFlag, mailsync.DeletesRemove} {
+		t.Run(string(policy), func(t *testing.T) {
+			r := newRig(t)
+			r.cfg.Deletes = policy
+			r.fill("INBOX", 300)
+			r.fill("Work", 30)
+			r.fill("Large", 60)
+			r.run()
+			r.target.Change("INBOX", 2, func(m *memmail.Stored) { m.Flags = append(m.Flags, mailhaul.FlagFlagged) })
+			r.source.Expunge("INBOX", 1, 2, 3)
+			r.source.Delete("Work")
+			r.source.Delete("Large")
+			p, err := r.syncer().Plan(t.Context())
+			require.NoError(t, err)
+			if policy == mailsync.DeletesKeep {
+				require.Zero(t, p.Delete)
+				require.Empty(t, p.Held)
+				return
+			}
+			require.Equal(t, 32, p.Delete)
+			require.Equal(t, 2, p.Mailboxes[0].Delete)
+			require.Equal(t, mailsync.PlannedMailbox{Source: "Work", Target: "Work", Delete: 30}, p.Mailboxes[1])
+			require.Len(t, p.Held, 1)
+			require.Equal(t, "Large", p.Held[0].Mailbox)
+			require.Len(t, r.target.Snapshot("INBOX"), 300)
+			res := r.run()
+			require.Equal(t, p.Delete, res.Deleted, "the run does what the plan says")
+			require.Equal(t, p.Held, res.Held)
+		})
+	}
 }

@@ -24,7 +24,9 @@ type Plan struct {
 	Messages  int              `json:"messages"` // in the source
 	Move      int              `json:"move"`     // to be moved
 	Bytes     int64            `json:"bytes"`    // of those, as the source lists them
+	Delete    int              `json:"delete"`   // copies that Config.Deletes would flag or remove
 	Room      int64            `json:"room"`     // octets left on the target; -1: it does not tell
+	Held      []Held           `json:"held"`     // mailboxes that the brake would stop
 	Warnings  []string         `json:"warnings"`
 }
 
@@ -37,6 +39,11 @@ type PlannedMailbox struct {
 	Move     int    `json:"move"`
 	Adopt    int    `json:"adopt"` // on the target already
 	Bytes    int64  `json:"bytes"`
+
+	// Delete is how many copies of messages that are gone from the source
+	// Config.Deletes would flag or remove: those that are ours and untouched.
+	// Of a mailbox that is gone as a whole it is all that there is to say.
+	Delete int `json:"delete,omitempty"`
 
 	// Identity is the level that the mailbox can have, and Reason why it can
 	// have none higher; both empty where nobody was asked, since nothing is to
@@ -97,8 +104,12 @@ func (r *run) plan(ctx context.Context) (*Plan, error) {
 	if err := r.estimate(ctx, jobs, func(i int, m PlannedMailbox) { p.Mailboxes[i] = m }); err != nil {
 		return nil, err
 	}
+	if err := r.estimateDeparted(ctx, p); err != nil {
+		return nil, err
+	}
 	for _, m := range p.Mailboxes {
 		p.Messages += m.Messages
+		p.Delete += m.Delete
 		p.Move += m.Move
 		p.Bytes += m.Bytes
 	}
@@ -108,8 +119,69 @@ func (r *run) plan(ctx context.Context) (*Plan, error) {
 			r.tally.warn(w)
 		}
 	}
-	p.Warnings = r.tally.result(nil).Warnings
+	res := r.tally.result(nil)
+	p.Warnings, p.Held = res.Warnings, res.Held
 	return p, nil
+}
+
+// estimateDeparted adds the mailboxes that are gone from the source, as far as
+// something would be deleted of their copies.
+func (r *run) estimateDeparted(ctx context.Context, p *Plan) error {
+	gone, err := r.departedJobs(ctx)
+	if err != nil {
+		return err
+	}
+	for _, j := range gone {
+		n, err := j.deletable(ctx, func() (*comparison, error) {
+			c, err := j.compareDeparted(ctx)
+			return &c, err
+		})
+		if _, held := j.wouldHold(err); err != nil && !held {
+			return err
+		}
+		if n > 0 {
+			p.Mailboxes = append(p.Mailboxes, PlannedMailbox{Source: j.source.Name, Target: j.target.Name, Delete: n})
+		}
+	}
+	return nil
+}
+
+// wouldHold notes that a mailbox would be held, if that is what err says.
+func (j *job) wouldHold(err error) (Held, bool) {
+	held, ok := errors.AsType[*heldError](err)
+	if !ok {
+		return Held{}, false
+	}
+	j.r.tally.hold(held.Held)
+	j.r.tally.warn(fmt.Sprintf("mailbox %q would be held: %v", j.source.Name, held))
+	return held.Held, true
+}
+
+// deletable counts the copies that would be flagged or removed. What the target
+// can store is not told to who only reads it: it is taken for everything, so
+// that there may be some more.
+func (j *job) deletable(ctx context.Context, compare func() (*comparison, error)) (n int, err error) {
+	storable := mailhaul.Status{AnyKeyword: true, Flags: []mailhaul.Flag{
+		mailhaul.FlagSeen, mailhaul.FlagAnswered, mailhaul.FlagFlagged, mailhaul.FlagDeleted, mailhaul.FlagDraft}}
+	for {
+		c, err := compare()
+		if err != nil {
+			return n, err
+		}
+		dealt := make([]checkpoint.Record, 0, len(c.orphans))
+		for _, o := range c.orphans {
+			if f := fateOf(j.r.cfg.Deletes, o.record, o.flags, storable); f == fateFlag || f == fateRemove {
+				n++
+			}
+			dealt = append(dealt, o.record)
+		}
+		if !c.more || len(dealt) == 0 {
+			return n, nil
+		}
+		if err := j.release(ctx, dealt); err != nil { // in the copy of the Store
+			return n, err
+		}
+	}
 }
 
 // preflight warns if the target says that it has less room than is needed. It
@@ -185,13 +257,14 @@ func (r *run) estimate(ctx context.Context, jobs []*job, got func(int, PlannedMa
 			got(i, m)
 			continue
 		}
-		g.Go(func() error {
+		g.Go(func() (err error) {
+			held := false
 			if !m.Create && !j.freshTarget() {
-				_, err := j.compare(ctx) // into the copy of the Store
-				if held, ok := errors.AsType[*heldError](err); ok {
-					r.tally.warn(fmt.Sprintf("mailbox %q would be held: %v", j.source.Name, held))
-				} else if err != nil {
-					return err
+				// Into the copy of the Store.
+				if m.Delete, err = j.deletable(ctx, func() (*comparison, error) { return j.compare(ctx) }); err != nil {
+					if _, held = j.wouldHold(err); !held {
+						return err
+					}
 				}
 				m.Adopt = j.res.Adopted
 			}
@@ -200,6 +273,9 @@ func (r *run) estimate(ctx context.Context, jobs []*job, got func(int, PlannedMa
 			}
 			if m.Create && m.Move == 0 && j.led.State().Target != "" {
 				m.Create = false // its user has deleted it, and it is not made again for nothing
+			}
+			if held {
+				m.Move, m.Bytes = 0, 0
 			}
 			got(i, m)
 			return nil

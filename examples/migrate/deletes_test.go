@@ -1,6 +1,7 @@
 package main
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -26,6 +27,9 @@ func TestDeletes(t *testing.T) {
 			}
 			target.SetFlags(1, []mailhaul.Flag{`\Flagged`, "mine"})
 			source.Expunge(1, 2, 3)
+			plan := r.run("-deletes", policy, "-dry-run").want(exitComplete)
+			require.Equal(t, policy != "keep", strings.Contains(plan.stdout, "to be flagged or removed: 2.\n  2 in INBOX\n"), plan.stdout)
+			require.Equal(t, 160, target.Len())
 			out := r.run("-deletes", policy).want(exitComplete)
 			switch policy {
 			case "keep":

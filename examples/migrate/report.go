@@ -55,6 +55,7 @@ func reportPlan(sys system, opt *options, plan *mailsync.Plan, err error) int {
 	}
 	plan.Mailboxes = append([]mailsync.PlannedMailbox{}, plan.Mailboxes...) // [] in JSON, not null
 	plan.Warnings = append([]string{}, plan.Warnings...)
+	plan.Held = append([]mailsync.Held{}, plan.Held...)
 	if err == nil {
 		plan.Warnings = append(plan.Warnings, opt.renames.warnings()...)
 	}
@@ -291,6 +292,14 @@ func planText(p *mailsync.Plan) string {
 	b.WriteString("\n")
 	if adopt > 0 {
 		fmt.Fprintf(&b, "Of these messages %s on the target already.\n", count(adopt)+map[bool]string{true: " is", false: " are"}[adopt == 1])
+	}
+	if p.Delete > 0 {
+		fmt.Fprintf(&b, "Copies of messages that are gone from the source, to be flagged or removed: %s.\n", count(p.Delete))
+		for _, m := range p.Mailboxes {
+			if m.Delete > 0 {
+				fmt.Fprintf(&b, "  %s in %s\n", count(m.Delete), clean(m.Target))
+			}
+		}
 	}
 	if p.Room >= 0 {
 		fmt.Fprintf(&b, "The target's quota leaves room for %s.\n", size(p.Room))
