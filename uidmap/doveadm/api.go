@@ -13,6 +13,7 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -112,6 +113,32 @@ func (a *api) call(ctx context.Context, op, mailbox, command string, params map[
 	return a.result(op, mailbox, tag, answer)
 }
 
+// said is an error in whose text the server may have had a say: it is cut
+// short, and never holds the key.
+type said struct {
+	key mailhaul.Secret
+	err error
+}
+
+// maxSaid is how much of such a text is kept.
+const maxSaid = 300
+
+// Error implements error.
+func (s *said) Error() string {
+	text := s.err.Error()
+	key := s.key.Reveal()
+	for _, secret := range []string{base64.StdEncoding.EncodeToString([]byte(key)), key} {
+		text = strings.ReplaceAll(text, secret, "[key]")
+	}
+	if len(text) > maxSaid {
+		text = strings.ToValidUTF8(text[:maxSaid], "") + "…"
+	}
+	return text
+}
+
+// Unwrap returns what is behind it.
+func (s *said) Unwrap() error { return s.err }
+
 // lost is the error for a request that has no answer.
 func (a *api) lost(op, mailbox string, err error) error {
 	if e, ok := errors.AsType[*mailhaul.Error](err); ok { // of the dialling
@@ -119,7 +146,7 @@ func (a *api) lost(op, mailbox string, err error) error {
 		named.Op, named.Account, named.Mailbox = op, a.user, mailbox
 		return &named
 	}
-	e := a.fault(op, mailbox, mailhaul.Transient, mailhaul.ScopeConnection, err)
+	e := a.fault(op, mailbox, mailhaul.Transient, mailhaul.ScopeConnection, &said{a.key, err})
 	if errors.Is(err, context.DeadlineExceeded) {
 		e.Hint = "the doveadm API did not answer in time"
 	}
@@ -148,7 +175,7 @@ func (a *api) refused(op, mailbox string, status int) error {
 // [["error",{"type":"exitCode","exitCode":68},TAG]], both with status 200.
 func (a *api) result(op, mailbox, tag string, answer []byte) (json.RawMessage, error) {
 	senseless := func(err error) error {
-		return a.fault(op, mailbox, mailhaul.Corrupt, mailhaul.ScopeServer, fmt.Errorf("the answer is none of the doveadm API: %w", err))
+		return a.fault(op, mailbox, mailhaul.Corrupt, mailhaul.ScopeServer, fmt.Errorf("the answer is none of the doveadm API: %w", &said{a.key, err}))
 	}
 	var all [][]json.RawMessage
 	if err := json.Unmarshal(answer, &all); err != nil {
@@ -235,7 +262,7 @@ func (a *api) status(ctx context.Context, mailbox string) (st mailhaul.Status, f
 		HighestModSeq uint64 `json:"highestmodseq,string"`
 	}
 	if err := json.Unmarshal(result, &rows); err != nil {
-		return st, false, a.fault(op, mailbox, mailhaul.Corrupt, mailhaul.ScopeServer, fmt.Errorf("the answer is none of the doveadm API: %w", err))
+		return st, false, a.fault(op, mailbox, mailhaul.Corrupt, mailhaul.ScopeServer, fmt.Errorf("the answer is none of the doveadm API: %w", &said{a.key, err}))
 	}
 	for _, r := range rows { // a mailbox's own name may be a pattern
 		if r.Mailbox != mailbox {

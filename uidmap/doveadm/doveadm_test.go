@@ -1,10 +1,13 @@
 package doveadm_test
 
 import (
+	"bufio"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
 	"log"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -423,6 +426,64 @@ func TestHostileAnswers(t *testing.T) {
 			require.True(t, ok, "%v", err)
 			require.Equal(t, c.kind, e.Kind, err)
 			require.NotContains(t, err.Error(), "hush")
+			require.Less(t, len(err.Error()), 600)
+		})
+	}
+}
+
+// TestServerThatTellsTheKey: whatever an answer holds, an error does not hold the
+// key, and is short.
+func TestServerThatTellsTheKey(t *testing.T) {
+	long := strings.Repeat("x", 50_000)
+	for name, answer := range map[string]func(header string) string{
+		"status line": func(h string) string { return "HTTP/" + h + "\r\n\r\n" },
+		"long line":   func(string) string { return "220 " + long + "\r\n" },
+		"header":      func(h string) string { return "HTTP/1.1 200 OK\r\n" + strings.ReplaceAll(h, ":", "") + "\r\n\r\n" },
+		"number": func(h string) string {
+			body := `[["doveadmResponse",[{"mailbox":"INBOX","uidnext":"` + strings.TrimSpace(h) + `"}],"c"]]`
+			return fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+		},
+		"long number": func(string) string {
+			body := `[["doveadmResponse",[{"mailbox":"INBOX","uidnext":"` + long + `"}],"c"]]`
+			return fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			require.NoError(t, err)
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				for {
+					c, err := l.Accept()
+					if err != nil {
+						return
+					}
+					_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+					in := bufio.NewReader(c)
+					for {
+						line, err := in.ReadString('\n')
+						if key, ok := strings.CutPrefix(line, "Authorization: X-Dovecot-API "); ok {
+							_, _ = io.WriteString(c, answer("Key: "+strings.TrimSpace(key)+" hush"))
+							break
+						}
+						if err != nil {
+							break
+						}
+					}
+					_ = c.Close()
+				}
+			}()
+			defer func() { _ = l.Close(); <-done }()
+			cl := client(t, testserver.InProcess(t, imapserver.Options{}).Account(1).Server)
+			d, err := doveadm.New(doveadm.Config{Target: cl, Key: mailhaul.NewSecret("hush"),
+				Server: mailhaul.Server{Host: "127.0.0.1", Port: l.Addr().(*net.TCPAddr).Port, Security: mailhaul.Plaintext}})
+			require.NoError(t, err)
+			defer d.Close()
+			_, err = d.OpenImposing(t.Context(), named(t, cl, "INBOX"), identity(1, 0))
+			require.Error(t, err)
+			require.NotContains(t, err.Error(), "hush")
+			require.NotContains(t, err.Error(), base64.StdEncoding.EncodeToString([]byte("hush")))
 			require.Less(t, len(err.Error()), 600)
 		})
 	}

@@ -105,8 +105,8 @@ func (t *Target) logIn(ctx context.Context) (*peer, error) {
 			return err
 		case answer == "-":
 			return p.fault(mailhaul.Auth, mailhaul.ScopeServer, hintPassword, errors.New("the server refused the doveadm password"))
-		case answer != "+":
-			return p.fault(mailhaul.Permanent, mailhaul.ScopeServer, hintPort, fmt.Errorf("it speaks something else: %.60q", answer))
+		case answer != "+": // which may be the password, sent back
+			return p.fault(mailhaul.Permanent, mailhaul.ScopeServer, hintPort, errors.New("it answered the password with neither yes nor no"))
 		}
 		return nil
 	})

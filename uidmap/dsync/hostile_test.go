@@ -204,6 +204,20 @@ func TestHostileLogin(t *testing.T) {
 	}
 }
 
+// TestPasswordThatComesBack: a server may say what it was told.
+func TestPasswordThatComesBack(t *testing.T) {
+	target := rawPeerOf(t, func(in *bufio.Reader, out io.Writer) {
+		_, _ = in.ReadString('\n')
+		_, _ = io.WriteString(out, "-\n")
+		line, _ := in.ReadString('\n')
+		_, _ = io.WriteString(out, line)
+		_, _ = io.CopyN(io.Discard, in, 200)
+	})
+	_, err := target.Imposable(ctxOf(t), mailhaul.Mailbox{Path: []string{"INBOX"}}, mailhaul.Identity{})
+	require.ErrorContains(t, err, "neither yes nor no")
+	require.NotContains(t, err.Error(), "PLAIN")
+}
+
 // TestPeerThatDiesLater: after the requests, at each place.
 func TestPeerThatDiesLater(t *testing.T) {
 	x := &exchange{m: mailhaul.Mailbox{Name: "INBOX"}, task: task{want: mailhaul.Identity{UIDValidity: 9}}}
