@@ -15,8 +15,9 @@ const (
 	// UIDVALIDITY too, so that they download everything again all the same.
 	LevelUID Level = "uid"
 	// LevelExact: the mailbox has every identity that it has on the source:
-	// UIDs, UIDVALIDITY, UIDLs, and a UIDNEXT and HIGHESTMODSEQ that are not
-	// lower.
+	// UIDs, UIDVALIDITY, UIDLs, a UIDNEXT that is not lower, nor a
+	// HIGHESTMODSEQ where the target keeps mod-sequences, and its name but for
+	// the prefix and separator of the server.
 	LevelExact Level = "exact"
 )
 

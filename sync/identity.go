@@ -136,8 +136,15 @@ func (r *run) chooseIdentity(ctx context.Context, jobs []*job) error {
 	}
 	e := &IdentityError{Demanded: r.cfg.Identity, Of: len(jobs)}
 	for _, j := range jobs {
-		if !(ok && j.begun()) && rank(j.can.Level) < rank(e.Demanded) {
-			e.Mailboxes = append(e.Mailboxes, RefusedIdentity{j.source.Name, j.can.Level, j.can.Reason})
+		if ok && j.begun() {
+			continue
+		}
+		level, reason := j.can.Level, j.can.Reason
+		if to := j.planned(); level == mailhaul.LevelExact && nameFinding(j.source, to) == DoesNotHold {
+			level, reason = mailhaul.LevelUID, renamedReason(to.Name)
+		}
+		if rank(level) < rank(e.Demanded) {
+			e.Mailboxes = append(e.Mailboxes, RefusedIdentity{j.source.Name, level, reason})
 		}
 	}
 	if len(e.Mailboxes) > 0 {
@@ -163,11 +170,7 @@ func (j *job) ask(ctx context.Context, imposer mailhaul.Imposer) error {
 	if err != nil {
 		return err
 	}
-	m := j.target
-	if m.Wire == "" {
-		m = mailhaul.Mailbox{Path: j.folder.TargetPath, Name: j.r.target.Naming.Join(j.folder.TargetPath), Role: j.folder.Role}
-	}
-	j.can, err = imposer.Imposable(ctx, m, want)
+	j.can, err = imposer.Imposable(ctx, j.planned(), want)
 	switch {
 	case mailhaul.KindOf(err) == mailhaul.Permanent && scope(err) == mailhaul.ScopeMailbox:
 		j.can = mailhaul.Imposable{Level: mailhaul.LevelOrder, Reason: reasonOf(err)}
@@ -188,6 +191,14 @@ func (j *job) ask(ctx context.Context, imposer mailhaul.Imposer) error {
 	}
 	j.asked = true
 	return nil
+}
+
+// planned returns the mailbox on the target, also where it is still to be made.
+func (j *job) planned() mailhaul.Mailbox {
+	if j.target.Wire != "" {
+		return j.target
+	}
+	return mailhaul.Mailbox{Path: j.folder.TargetPath, Name: j.r.target.Naming.Join(j.folder.TargetPath), Role: j.folder.Role}
 }
 
 // askOnce is ask for a mailbox that was begun by an earlier pass, as soon as

@@ -5,6 +5,7 @@ package sync
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/mailhaul/mailhaul"
 )
@@ -57,7 +58,11 @@ func (j *job) concludeIdentity(ctx context.Context) (MailboxIdentity, bool) {
 		}
 		m.add(rec.Source, rec.Target, &last)
 	}
-	return j.identityFrom(m), true
+	out := j.identityFrom(m)
+	if n := j.failed.Len(); n > 0 && out.Level == mailhaul.LevelExact {
+		out.Level, out.Reason = mailhaul.LevelUID, fmt.Sprintf("%d messages of the source could not be moved, so that programs find them gone", n)
+	}
+	return out, true
 }
 
 // identityFrom concludes the level from what the ledger says of UIDs, what both
@@ -68,7 +73,7 @@ func (j *job) identityFrom(m mapped) MailboxIdentity {
 	if j.proof != nil {
 		target = &j.proof.target
 	}
-	out := identityOf(j.source.Name, j.target.Name, m, identityFacts{
+	out := identityOf(j.source, j.target, m, identityFacts{
 		source: source, target: target, assigned: j.assigned(), uidls: tellsUIDLs(j.r.cfg.Source, j.source), found: j.proof, noModSeqs: noModSeqs(j.r.cfg.Target, target),
 		inherited: j.proof == nil && st.Proved != "", proved: st.Proved,
 	})
@@ -119,9 +124,9 @@ type identityFacts struct {
 }
 
 // identityOf concludes the level of a mailbox on which an identity was imposed.
-func identityOf(sourceName, targetName string, m mapped, f identityFacts) MailboxIdentity {
+func identityOf(from, to mailhaul.Mailbox, m mapped, f identityFacts) MailboxIdentity {
 	out := MailboxIdentity{
-		Source: sourceName, Target: targetName, Messages: m.messages, SameUID: m.same, EndedAt: m.endedAt,
+		Source: from.Name, Target: to.Name, Name: nameFinding(from, to), Messages: m.messages, SameUID: m.same, EndedAt: m.endedAt,
 		UIDValidity: NotApplicable, UIDNext: NotApplicable, HighestModSeq: NotApplicable, UIDLs: NotApplicable,
 	}
 	if !f.assigned {
@@ -170,7 +175,26 @@ func identityOf(sourceName, targetName string, m mapped, f identityFacts) Mailbo
 		}
 	}
 	out.Level, out.Reason = levelOf(out, m, f, proved)
+	if out.Level == mailhaul.LevelExact && out.Name == DoesNotHold {
+		out.Level, out.Reason = mailhaul.LevelUID, renamedReason(to.Name)
+	}
 	return out
+}
+
+// nameFinding says whether programs find the mailbox under its name.
+func nameFinding(from, to mailhaul.Mailbox) Finding {
+	switch {
+	case from.IsInbox() && to.IsInbox() || from.Name == to.Name && slices.Equal(from.Path, to.Path):
+		return Holds
+	case slices.Equal(from.Path, to.Path):
+		return HoldsByNamespace
+	}
+	return DoesNotHold
+}
+
+// renamedReason says why a mailbox with another name is not exact.
+func renamedReason(name string) string {
+	return fmt.Sprintf("its name is %q on the target, so that programs take it for another mailbox", name)
 }
 
 // samePlaces reports whether UIDs on the target can mean what they do on the

@@ -5,6 +5,7 @@ package sync_test
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -186,4 +187,78 @@ func TestTargetWithoutModSequences(t *testing.T) {
 	p := r.prove(mailsync.ProveOptions{})
 	require.Equal(t, mailhaul.LevelUID, p.Mailboxes[0].Level)
 	require.Equal(t, mailsync.DoesNotHold, p.Mailboxes[0].HighestModSeq)
+}
+
+// A name is part of what programs know a mailbox by. Another one is not exact,
+// and refused where exact is demanded; another prefix or separator is said.
+func TestNamesArePartOfIdentity(t *testing.T) {
+	rename := func(path []string) []string {
+		if path[0] == "Work" {
+			return []string{"Old work"}
+		}
+		return path
+	}
+	r := newImposeRig(t, nil)
+	r.target.Naming = mailhaul.Naming{Prefix: "INBOX.", Delimiter: "."}
+	r.holes("INBOX", 5)
+	r.holes("Work", 5)
+	r.holes("Lists/go", 5)
+	r.cfg.Rename = rename
+	r.cfg.Identity = mailhaul.LevelExact
+	_, err := r.syncer().Run(context.Background())
+	var refused *mailsync.IdentityError
+	require.ErrorAs(t, err, &refused)
+	require.Equal(t, []mailsync.RefusedIdentity{{Mailbox: "Work", Level: mailhaul.LevelUID,
+		Reason: `its name is "INBOX.Old work" on the target, so that programs take it for another mailbox`}}, refused.Mailboxes)
+	require.Empty(t, r.target.Snapshot("Lists/go"))
+
+	r.cfg.Identity = mailhaul.LevelUID
+	for range 2 { // the second time there is nothing to do
+		res := r.run()
+		for name, want := range map[string]struct {
+			finding mailsync.Finding
+			level   mailhaul.Level
+		}{
+			"INBOX": {mailsync.Holds, mailhaul.LevelExact}, "Lists/go": {mailsync.HoldsByNamespace, mailhaul.LevelExact},
+			"Work": {mailsync.DoesNotHold, mailhaul.LevelUID},
+		} {
+			m := detail(t, res, name)
+			require.Equal(t, want.finding, m.Name, "%+v", m)
+			require.Equal(t, want.level, m.Level, "%+v", m)
+		}
+		require.Contains(t, detail(t, res, "Work").Reason, "Old work")
+		require.Equal(t, mailsync.Holds, detail(t, res, "Work").UIDValidity)
+	}
+	p := r.prove(mailsync.ProveOptions{Rename: rename})
+	require.Equal(t, mailhaul.LevelUID, p.Level())
+}
+
+// A program finds what could not be moved gone: that is not exact.
+func TestWhatIsMissingIsNotExact(t *testing.T) {
+	r := newImposeRig(t, nil)
+	r.holes("INBOX", 10)
+	r.holes("Work", 3)
+	refused := uids(r.source, "INBOX")[4]
+	r.target.Hooks.Append = func(_ string, batch []mailhaul.Outgoing) *memmail.Answer {
+		a := memmail.Answer{Store: make([]bool, len(batch)), Outcomes: make([]mailhaul.Outcome, len(batch))}
+		for i, o := range batch {
+			if a.Store[i] = o.UID != refused; a.Store[i] {
+				a.Outcomes[i] = mailhaul.Outcome{Delivery: mailhaul.Stored, UID: o.UID}
+				continue
+			}
+			a.Outcomes[i] = mailhaul.Outcome{Delivery: mailhaul.NotStored, Err: &mailhaul.Error{
+				Op: "append to", Kind: mailhaul.Permanent, Scope: mailhaul.ScopeMessage, Err: errors.New("too large")}}
+		}
+		return &a
+	}
+	res := r.run()
+	require.Len(t, res.Failed, 1)
+	m := detail(t, res, "INBOX")
+	require.Equal(t, mailhaul.LevelUID, m.Level, "%+v", m)
+	require.Contains(t, m.Reason, "1 messages of the source could not be moved")
+	require.Equal(t, mailhaul.LevelExact, detail(t, res, "Work").Level)
+
+	// Its user deletes it there: nothing is missing any more.
+	r.source.Expunge("INBOX", refused)
+	require.Equal(t, mailhaul.LevelExact, detail(t, r.run(), "INBOX").Level)
 }

@@ -115,7 +115,7 @@ func Prove(ctx context.Context, source, target mailhaul.Source, opts ProveOption
 		if err != nil {
 			return nil, err
 		}
-		out := identityOf(m.Source.Name, m.Target.Name, e.mapped, identityFacts{
+		out := identityOf(m.Source, *m.Target, e.mapped, identityFacts{
 			source: e.source, target: &e.target, assigned: source.Account().Protocol == mailhaul.POP3,
 			uidls: tellsUIDLs(source, m.Source), found: e,
 		})

@@ -86,10 +86,18 @@ type Finding string
 
 // The findings.
 const (
-	Holds         Finding = "holds"
-	DoesNotHold   Finding = "does not hold"
-	NotProved     Finding = "not proved" // nobody has looked
-	NotApplicable Finding = "n/a"        // the source has none, or the target keeps none at all
+	Holds       Finding = "holds"
+	DoesNotHold Finding = "does not hold"
+	NotProved   Finding = "not proved" // nobody has looked
+
+	// HoldsByNamespace is said of a name whose levels are the same, behind
+	// another prefix or with another separator between them (INBOX.Work.2020
+	// for Work/2020). Programs that ask the server for these (NAMESPACE, LIST)
+	// see the same mailbox; one that was given them by its user may have to be
+	// given the new ones.
+	HoldsByNamespace Finding = "holds by namespace"
+
+	NotApplicable Finding = "n/a" // the source has none, or the target keeps none at all
 )
 
 func finding(holds bool) Finding {
@@ -107,6 +115,11 @@ type MailboxIdentity struct {
 
 	// Reason says in one sentence why the level is no higher.
 	Reason string `json:"reason,omitempty"`
+
+	// Name is whether the mailbox has the same name on both sides. Where it
+	// does not hold, programs take it for another mailbox, whatever its UIDs,
+	// and the level is not LevelExact.
+	Name Finding `json:"name"`
 
 	// UIDValidity is whether both sides have the same, UIDNext and
 	// HighestModSeq whether the target's is not lower than the source's was
