@@ -52,6 +52,7 @@ func (s *session) finish() {
 			s.deleted = nil
 		}
 		s.drop.leave(s.deleted)
+		s.drop = nil
 	}
 }
 
@@ -116,7 +117,10 @@ func (s *session) command(line string) error {
 	case "CAPA":
 		return s.capa()
 	case "QUIT":
+		// The maildrop is free before the answer is there: who has it may begin
+		// another session.
 		s.quit = true
+		s.finish()
 		if err := s.ok("bye"); err != nil {
 			return err
 		}
