@@ -187,6 +187,8 @@ func (s *Syncer) unknown(ctx context.Context, found *verified) (late map[string]
 		if err != nil {
 			return nil, false, err
 		}
+		// Of a mailbox that was made anew nothing is known.
+		anew := led.State().SourceValidity != found.read[i].validity
 		gone := 0
 		for _, d := range m.Missing {
 			rec, known, err := led.Get(ctx, d.UID)
@@ -194,7 +196,7 @@ func (s *Syncer) unknown(ctx context.Context, found *verified) (late map[string]
 				return nil, false, err
 			}
 			switch {
-			case !known:
+			case !known || anew:
 				set := late[m.Source]
 				set.Add(d.UID)
 				late[m.Source] = set

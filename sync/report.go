@@ -262,6 +262,8 @@ func (e *explainer) explain(ctx context.Context) error {
 		case known && rec.Altered && extra[rec.Target]:
 			f.Altered++
 			delete(extra, rec.Target)
+		case known && rec.Placed() && !e.read.target.Contains(rec.Target) && e.read.short != "":
+			e.differs(SideSource, d, e.read.short)
 		case known && rec.Placed() && !e.read.target.Contains(rec.Target):
 			f.RemovedByUser++ // since the last pass
 		case known && rec.Placed():

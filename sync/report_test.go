@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -353,4 +354,71 @@ func TestReportOfASourceThatListsTooFew(t *testing.T) {
 	r.source.Hooks.UIDs = nil
 	require.True(t, r.run().Complete())
 	require.Equal(t, bodies(r.source, "INBOX"), bodies(r.target, "INBOX"))
+}
+
+// What a target counts and does not list was not removed by anybody.
+func TestReportOfATargetThatListsTooFew(t *testing.T) {
+	r := newRig(t)
+	r.fill("INBOX", 20)
+	r.run()
+	r.target.Hooks.UIDs = func(_ string, truth mailhaul.UIDSet) mailhaul.UIDSet { return truth.Minus(mailhaul.UIDSetOf(7)) }
+	rep, err := r.syncer().CutOver(t.Context(), mailsync.CutOverOptions{})
+	require.NoError(t, err)
+	require.Zero(t, rep.Total.RemovedByUser)
+	require.Equal(t, mailsync.VerdictIncomplete, rep.Verdict)
+	require.Len(t, rep.Unexplained, 1)
+	require.Contains(t, rep.Unexplained[0].Reason, "lists 19 of 20")
+}
+
+// The source's mailbox is another one by the time that it is read.
+func TestReportOfASourceThatIsMadeAnewMeanwhile(t *testing.T) {
+	r := newRig(t)
+	r.fill("INBOX", 5)
+	r.fill("Work", 5)
+	s := r.syncer()
+	_, err := s.Run(t.Context())
+	require.NoError(t, err)
+	r.target.Expunge("Work", r.target.Snapshot("Work")[0].UID)
+	made := false
+	rep, err := s.CutOver(t.Context(), mailsync.CutOverOptions{Verified: func(m mailsync.MailboxVerification) {
+		if !made && m.Source == "INBOX" {
+			made = true
+			r.source.Delete("Work")
+			for i := range 5 {
+				r.source.Add("Work", mail("other", i))
+			}
+		}
+	}})
+	require.NoError(t, err)
+	work := rep.Folders[slices.IndexFunc(rep.Folders, func(f mailsync.ReportFolder) bool { return f.Source == "Work" })]
+	require.Zero(t, work.RemovedByUser, "%+v", work)
+	require.Equal(t, 5, work.MovedLater)
+	require.Equal(t, 5, len(bodies(r.target, "Work"))-4)
+}
+
+// docs/cutover.md describes each key of the JSON form.
+func TestReportKeysAreDescribed(t *testing.T) {
+	text, err := os.ReadFile("../docs/cutover.md")
+	require.NoError(t, err)
+	seen := map[reflect.Type]bool{}
+	var look func(reflect.Type)
+	look = func(typ reflect.Type) {
+		for typ.Kind() == reflect.Slice || typ.Kind() == reflect.Pointer {
+			typ = typ.Elem()
+		}
+		if typ.Kind() != reflect.Struct || typ == reflect.TypeFor[time.Time]() || seen[typ] {
+			return
+		}
+		seen[typ] = true
+		for i := range typ.NumField() {
+			key, _, _ := strings.Cut(typ.Field(i).Tag.Get("json"), ",")
+			if key == "-" || key == "" {
+				continue
+			}
+			assert.Contains(t, string(text), "`"+key+"`", "%v.%s", typ, typ.Field(i).Name)
+			look(typ.Field(i).Type)
+		}
+	}
+	look(reflect.TypeFor[mailsync.Report]())
+	require.Greater(t, len(seen), 5)
 }

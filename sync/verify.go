@@ -139,8 +139,10 @@ type verified struct {
 }
 
 type readMailbox struct {
-	wire           string          // of the source
-	source, target mailhaul.UIDSet // UIDs
+	wire           string               // of the source
+	source, target mailhaul.UIDSet      // UIDs
+	validity       mailhaul.UIDValidity // of the source
+	short          string               // that the target does not list all that it has; empty: it does
 }
 
 // verifyPlanned reads what the plan names on both sides.
@@ -179,7 +181,11 @@ func verifyPlanned(ctx context.Context, source, target mailhaul.Source, plan *fo
 				elsewhere[d.sum] = true
 			}
 		}
-		v.read = append(v.read, readMailbox{m.Source.Wire, ours.uids(), theirs.uids()})
+		read := readMailbox{wire: m.Source.Wire, source: ours.uids(), target: theirs.uids(), validity: ours.validity}
+		if theirs.short > 0 {
+			read.short = fmt.Sprintf("the target lists %d of %d messages, and not this one", theirs.has-theirs.short, theirs.has)
+		}
+		v.read = append(v.read, read)
 		v.add(compareDigests(m, ours, theirs, held))
 		if progress != nil {
 			progress(v.Mailboxes[len(v.Mailboxes)-1])
@@ -223,14 +229,21 @@ type digest struct {
 type contents struct {
 	read   []digest
 	unread mailhaul.UIDSet // listed, and not delivered
+
+	validity   mailhaul.UIDValidity
+	has, short int // messages that it has, and of those how many it does not list
 }
 
 // digestMailbox reads a mailbox, over as many connections as it takes, one at
 // a time.
 func digestMailbox(ctx context.Context, side mailhaul.Source, m mailhaul.Mailbox) (c contents, err error) {
-	for failed := 0; ; {
+	for failed, shorts := 0, 0; ; {
 		read := len(c.read)
 		err := c.readOn(ctx, side, m)
+		if err == nil && c.short > 0 && shorts < maxShorts {
+			shorts++ // some may have been deleted while it was listed
+			continue
+		}
 		if err == nil {
 			return c, nil
 		}
@@ -259,13 +272,15 @@ func (c *contents) readOn(ctx context.Context, side mailhaul.Source, m mailhaul.
 		return err
 	}
 	defer r.Close()
-	if r.Status().Messages == 0 {
+	c.validity, c.has, c.short = r.Status().UIDValidity, int(r.Status().Messages), 0
+	if c.has == 0 {
 		return nil
 	}
 	uids, err := r.UIDs(ctx)
 	if err != nil {
 		return err
 	}
+	c.short = shortage(r.Status(), uids)
 	var read mailhaul.UIDSet
 	for _, d := range c.read {
 		read.Add(d.uid)
