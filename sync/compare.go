@@ -55,6 +55,10 @@ func (j *job) compare(ctx context.Context) (*comparison, error) {
 // errAnother says that the target mailbox has another UIDVALIDITY than before.
 var errAnother = errors.New("the target mailbox is another one")
 
+// errWhole says that a mailbox is not what a pass over some can judge: it may
+// have been renamed, which only a look at all of them tells.
+var errWhole = errors.New("a pass over everything has to look at it")
+
 func (j *job) comparePair(ctx context.Context) (*comparison, error) {
 	// Target before source: the order of taking that excludes deadlock.
 	t, copies, err := j.open(ctx, j.r.cfg.Target, j.target, 0)
@@ -272,6 +276,9 @@ func (j *job) trust(ctx context.Context, source, target mailhaul.Status) (st che
 			}
 			reason, st = "", checkpoint.MailboxState{}
 		}
+	}
+	if reason != "" && j.r.partial {
+		return st, 0, errWhole
 	}
 	if reason != "" && sourceAsBefore && st.Target == j.target.Wire && st.TargetValidity != target.UIDValidity && !j.sought {
 		j.sought = true

@@ -255,9 +255,13 @@ func (f *follower) whole(ctx context.Context) error {
 // some makes a pass over mailboxes that have changed.
 func (f *follower) some(ctx context.Context, changed map[string]bool) error {
 	f.news.forget(changed)
-	res, err := newRun(f.cfg, f.drain).some(ctx, f.ground, changed)
+	r := newRun(f.cfg, f.drain)
+	res, err := r.some(ctx, f.ground, changed)
 	if err != nil {
 		f.news.add(changed)
+	}
+	if r.whole.Load() {
+		f.news.list()
 	}
 	for mailbox := range wholly(res.Failed) {
 		if !f.closed[mailbox] {

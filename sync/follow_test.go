@@ -484,3 +484,34 @@ func TestFollowSum(t *testing.T) {
 		require.False(t, f.passes()[len(f.passes())-1].Result.Changed())
 	})
 }
+
+// What is told of a mailbox before a listing shows that it is another is left
+// to a pass over everything.
+func TestFollowMailboxesThatAreMadeAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.fill("INBOX", 3)
+		r.fill("Work", 30)
+		r.fill("Play", 30)
+		source := &telling{Source: r.source}
+		f := r.follow(t, source, mailsync.FollowOptions{})
+		f.within(time.Minute)
+		r.source.Rename("Work", "Old work")
+		r.source.Add("Work", mail("new", 1))
+		source.tell("Work")
+		r.target.Rename("Play", "Old play")
+		r.target.Box("Play")
+		r.source.Add("Play", mail("new", 2))
+		source.tell("Play")
+		f.within(time.Minute)
+		require.Equal(t, 30, r.count(r.target, "Work"))
+		require.Equal(t, 1, r.count(r.target, "Work_2"))
+		require.Equal(t, 31, r.count(r.target, "Old play"))
+		require.Zero(t, r.count(r.target, "Play"))
+		require.NotContains(t, r.target.Paths(), "Old work")
+		f.stop()
+		f.wait()
+		require.Equal(t, 65, f.res.Copied)
+		require.Empty(t, f.res.Failed)
+	})
+}

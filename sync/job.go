@@ -133,6 +133,10 @@ func (j *job) loop(ctx context.Context) error {
 			j.hold(held)
 			return j.record(ctx)
 		}
+		if errors.Is(err, errWhole) {
+			j.r.whole.Store(true)
+			return j.record(ctx)
+		}
 		if err != nil || again { // else the balance is drawn first
 			err = graver(err, j.record(ctx))
 		}

@@ -24,9 +24,9 @@ func (r *run) followRenames(ctx context.Context, source, target *mailhaul.Listin
 		return err
 	}
 	onSource, onTarget := byWire(source), byWire(target)
-	used := make(map[string]bool) // target mailboxes that have a source
-	var lost []string             // source mailboxes that are not listed any more
-	taken := make(map[string]bool)
+	used := make(map[string]bool)  // target mailboxes that have a source
+	taken := make(map[string]bool) // source mailboxes that the ledger speaks of
+	var lost []string              // names under which the source has no such mailbox any more
 	for _, wire := range known {
 		led, err := r.ledger.Mailbox(ctx, wire)
 		if err != nil {
@@ -36,11 +36,14 @@ func (r *run) followRenames(ctx context.Context, source, target *mailhaul.Listin
 		if st.Target == "" {
 			continue
 		}
-		taken[wire], used[st.Target] = true, true
-		if onSource[wire] == nil {
+		used[st.Target] = true
+		if now := onSource[wire]; now == nil || st.SourceValidity != 0 && another(*now, st.SourceValidity, st.SourceID) {
 			lost = append(lost, wire)
+		} else {
+			taken[wire] = true
 		}
 	}
+	moved := make(map[string]*mailhaul.Mailbox) // by the name that it had
 	for _, wire := range lost {
 		led, err := r.ledger.Mailbox(ctx, wire)
 		if err != nil {
@@ -49,7 +52,7 @@ func (r *run) followRenames(ctx context.Context, source, target *mailhaul.Listin
 		st := led.State()
 		now := onTarget[st.Target]
 		m, err := r.renamed(ctx, led, source, func(m mailhaul.Mailbox) (identity, *mailhaul.Mailbox, *mailhaul.Mailbox) {
-			if taken[m.Wire] {
+			if taken[m.Wire] || m.Wire == wire {
 				return different, nil, nil
 			}
 			is := identify(m, st.SourceValidity, st.SourceStatus.UIDNext, st.SourceID)
@@ -61,14 +64,12 @@ func (r *run) followRenames(ctx context.Context, source, target *mailhaul.Listin
 		if err != nil {
 			return err
 		}
-		if m == nil {
-			continue
+		if m != nil {
+			moved[wire], taken[m.Wire] = m, true
 		}
-		if err := r.ledger.Rename(ctx, wire, m.Wire); err != nil {
-			return err
-		}
-		taken[m.Wire] = true
-		r.tally.warn(fmt.Sprintf("mailbox %q of the source is called %q now; its copy keeps the name %q", wire, m.Name, st.Target))
+	}
+	if err := r.rename(ctx, lost, moved); err != nil {
+		return err
 	}
 	for _, m := range source.Mailboxes {
 		led, err := r.ledger.Mailbox(ctx, m.Wire)
@@ -80,11 +81,49 @@ func (r *run) followRenames(ctx context.Context, source, target *mailhaul.Listin
 			continue
 		}
 		now := onTarget[st.Target]
-		if now != nil && (now.Status == nil || identify(*now, st.TargetValidity, 0, st.TargetID) != different) {
+		if now != nil && !another(*now, st.TargetValidity, st.TargetID) {
 			continue // it is there; where that cannot be told yet, compare sees it
 		}
 		if _, err := r.followTarget(ctx, m, led, target, used); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// another reports whether a listing shows that a mailbox is not the one that
+// is remembered under its name.
+func another(m mailhaul.Mailbox, validity mailhaul.UIDValidity, id string) bool {
+	return m.Status != nil && identify(m, validity, 0, id) == different
+}
+
+// rename lets the ledger know new names. One that another mailbox has had is
+// free when that one has got its own; names that were exchanged stay as they
+// are.
+func (r *run) rename(ctx context.Context, from []string, to map[string]*mailhaul.Mailbox) error {
+	held := make(map[string]bool) // names that the ledger speaks of
+	for _, wire := range from {
+		held[wire] = true
+	}
+	for progress := true; progress; {
+		progress = false
+		for _, wire := range from {
+			m := to[wire]
+			if m == nil || held[m.Wire] {
+				continue
+			}
+			led, err := r.ledger.Mailbox(ctx, wire)
+			if err != nil {
+				return err
+			}
+			copied := led.State().Target
+			if err := r.ledger.Rename(ctx, wire, m.Wire); err != nil {
+				return err
+			}
+			r.tally.warn(fmt.Sprintf("mailbox %q of the source is called %q now; its copy keeps the name %q", wire, m.Name, copied))
+			delete(to, wire)
+			delete(held, wire)
+			held[m.Wire], progress = true, true
 		}
 	}
 	return nil

@@ -41,6 +41,7 @@ func (r *run) ground() *ground {
 func (r *run) some(ctx context.Context, g *ground, wanted map[string]bool) (*Result, error) {
 	var order []string
 	before := r.traffic()
+	r.partial = true
 	err := func() error {
 		pair := checkpoint.Pair{From: r.cfg.Source.Account(), To: r.cfg.Target.Account()}
 		var err error

@@ -123,6 +123,8 @@ type run struct {
 	taken    map[string]bool // places on the target that a mailbox has, joined by NUL
 	stuck    atomic.Int32    // mailboxes given up for their connection, in a row
 	cut      atomic.Bool     // Drain left something undone
+	partial  bool            // this is a pass over some mailboxes
+	whole    atomic.Bool     // one over everything has to follow
 	eight    eightBit
 	suspects int // pairs of mailboxes that were opened to find a renamed one; of prepare
 }
