@@ -22,7 +22,15 @@ func split(line string) (cond, code, arg, text string) {
 	return cond, code, arg, text
 }
 
-func TestClassify(t *testing.T) {
+// classifiedCase is an answer and what it means.
+type classifiedCase struct {
+	op, line string
+	kind     mailhaul.Kind
+	scope    mailhaul.Scope
+}
+
+// classified returns answers as servers send them.
+func classified() []classifiedCase {
 	const (
 		transient = mailhaul.Transient
 		throttled = mailhaul.Throttled
@@ -38,11 +46,7 @@ func TestClassify(t *testing.T) {
 		account    = mailhaul.ScopeAccount
 		server     = mailhaul.ScopeServer
 	)
-	tests := []struct {
-		op, line string
-		kind     mailhaul.Kind
-		scope    mailhaul.Scope
-	}{
+	return []classifiedCase{
 		// Successes.
 		{"append", "OK [APPENDUID 1 2] APPEND completed", 0, 0},
 		{"select", "OK [READ-WRITE] Too many connections, selected", 0, 0},
@@ -216,7 +220,15 @@ func TestClassify(t *testing.T) {
 		{"search", "BAD Command Argument Error. 11", corrupt, connection},
 		{"append", "BAD", corrupt, connection},
 		{"search", "NO [MESSAGELIMIT 1000] too many", permanent, mailbox},
+		{"append", "NO [CLIENTBUG] no", permanent, message},
+		{"fetch", `OK [INPROGRESS ("a1" 454 1000)] Still working on it`, 0, 0}, // RFC 9585: no answer at all
+		{"copy", "NO [MESSAGELIMIT 1000 23221] partial", permanent, mailbox},
 	}
+}
+
+func TestClassify(t *testing.T) {
+	message := mailhaul.ScopeMessage
+	tests := classified()
 	for _, tt := range tests {
 		t.Run(tt.op+" "+tt.line, func(t *testing.T) {
 			cond, code, arg, text := split(tt.line)
@@ -237,7 +249,70 @@ func TestClassify(t *testing.T) {
 			assert.Equal(t, strings.Contains(strings.ToLower(text), "flag") || strings.Contains(text, "Keyword"), v.DropFlags)
 		})
 	}
-	assert.GreaterOrEqual(t, len(tests), 60)
+	assert.GreaterOrEqual(t, len(tests), 130)
+}
+
+// Each code of the registries, and each string that servers are known to send,
+// is in the table.
+func TestClassifiedIsComplete(t *testing.T) {
+	rfc5530 := "UNAVAILABLE AUTHENTICATIONFAILED AUTHORIZATIONFAILED EXPIRED PRIVACYREQUIRED CONTACTADMIN NOPERM INUSE EXPUNGEISSUED " +
+		"CORRUPTION SERVERBUG CLIENTBUG CANNOT LIMIT OVERQUOTA ALREADYEXISTS NONEXISTENT"
+	assert.Len(t, strings.Fields(rfc5530), 17)
+	others := "INPROGRESS MESSAGELIMIT " + // RFC 9585, RFC 9738
+		"TRYCREATE TOOBIG REFERRAL ALERT THROTTLED WEBALERT" // RFC 9051, 4469, 2221, and Gmail's own
+	has := make(map[string]int)
+	for _, tt := range classified() {
+		_, code, _, text := split(tt.line)
+		for _, c := range responseCodes(code, text) {
+			has[c]++
+		}
+	}
+	for code := range strings.FieldsSeq(rfc5530 + " " + others) {
+		assert.Positive(t, has[code], code)
+	}
+
+	strs := []string{
+		// Throttles.
+		"NO Request is throttled. Suggested Backoff Time: 299961 milliseconds", "BAD Request is throttled. Suggested Backoff Time: 89117 milliseconds",
+		"OK Success [THROTTLED]", "NO [THROTTLED]", "[OVERQUOTA] Account exceeded command or bandwidth limits.", "Lockdown in Sector 4",
+		"NO [LIMIT] CAPABILITY Rate limit hit.", "BYE IMAP4rev1 Server logging out", "NO Temporary unavailable",
+		// Connections.
+		"NO [ALERT] Too many simultaneous connections. (Failure)",
+		"NO [UNAVAILABLE] Maximum number of connections from user+IP exceeded (mail_max_userip_connections=10)",
+		"NO [LIMIT] Maximum number of connections from user+IP exceeded (mail_max_userip_connections=10)",
+		"rejected: too many connections. Connection limit is 100", "EOF",
+		// The session has died.
+		"BYE Connection closed. 14", "BAD User is authenticated but not connected.", "BAD Command received in Invalid state",
+		"BYE Session invalidated - AccessTokenExpired", "BYE Session expired, please login again", "System Error (Failure)",
+		// Room.
+		"NO [OVERQUOTA] ", "Mailbox is full / Blocks limit exceeded / Inode limit exceeded", "Quota limit will be exceeded",
+		"NO APPEND The 1500 MB storage limit has been exceeded", "NO Server Unavailable. 15",
+		// Size.
+		"[TOOBIG] Message too large. https://support.google.com/mail/answer/6584#limit", "NO [TOOBIG] Message size exceeding limit",
+		"NO Maximum size of appendable message has been exceeded", "BAD maximum message size exceeded",
+		// Content.
+		"Message contains NUL characters", "bare newlines", "invalid header", "NO header limit reached", "BAD Invalid Arguments: Unable to parse message",
+		"BAD Command Argument Error. 11", "NO Message refused because it contains a virus", "BYE Invalid character in literal",
+		"[LIMIT] Too many identical emails", "[CLIENTBUG] Additional arguments found after last expected argument", "Word too long",
+		// Flags.
+		`BAD Invalid system flag \FORWARDED`, "NO APPEND Invalid flag list",
+		// What passes.
+		"[UNAVAILABLE] ", "[SERVERBUG] Internal error occurred", "[INUSE]", "[CORRUPTION]", "NO [UNAVAILABLE] UID FETCH Server error while fetching messages",
+		// Who may.
+		"[AUTHENTICATIONFAILED]", "[AUTHORIZATIONFAILED]", "[EXPIRED]", "[PRIVACYREQUIRED]", "[CONTACTADMIN]", "[NOPERM]", "Web login required",
+		// The rest.
+		"Some messages could not be FETCHed", "Mailbox already exists", "BAD Parse Error",
+	}
+	assert.Len(t, strs, 57)
+	for _, s := range strs {
+		found := 0
+		for _, tt := range classified() {
+			if strings.Contains(tt.line, s) {
+				found++
+			}
+		}
+		assert.Positive(t, found, s)
+	}
 }
 
 func TestClassifyWait(t *testing.T) {

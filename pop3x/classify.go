@@ -56,6 +56,12 @@ var rules = []rule{
 		verdict: verdict{Kind: mailhaul.Auth, Scope: mailhaul.ScopeAccount, Hint: "allow POP3 in the account's settings"}},
 	{texts: []string{"exceeded command or bandwidth limits", "lockdown in sector"}, verdict: verdict{Kind: mailhaul.Throttled, Scope: mailhaul.ScopeAccount,
 		Hint: "the daily limit is used up; it is lifted within 24 hours"}},
+	// These words count for more than AUTH or SYS/TEMP: a log-in that is
+	// throttled must not pass for a wrong password, and to wait longer than a
+	// passing fault would ask for does no harm.
+	{texts: []string{"too many", "rate limit", "ratelimit", "maximum number of connections", "connection limit", "login frequency", "too frequent", "too often", "minimum time between",
+		"try again later", "temporarily unavailable", "temporary unavailable", "server busy", "server is busy", "overloaded"},
+		verdict: verdict{Kind: mailhaul.Throttled, Scope: mailhaul.ScopeAccount, Hint: hintSlow}},
 	{codes: []string{"AUTH"}, verdict: verdict{Kind: mailhaul.Auth, Scope: mailhaul.ScopeAccount, Hint: hintUser}},
 	{codes: []string{"SYS/TEMP"}, verdict: verdict{Kind: mailhaul.Transient, Scope: byOp, Hint: "try again later"}},
 	{codes: []string{"SYS/PERM"}, verdict: verdict{Kind: mailhaul.Permanent, Scope: byOp, Hint: "ask the server's administrator"}},
@@ -64,9 +70,6 @@ var rules = []rule{
 	{ops: []string{opLogin, opList}, texts: []string{"mailbox in use", "maildrop in use", "already in use", "is in use", "lock busy", "unable to lock", "can't lock", "cannot lock", "could not lock",
 		"couldn't get exclusive lock", "mailbox is locked", "maildrop is locked", "mailbox locked", "maildrop locked", "another pop session", "another session", "is another"},
 		verdict: verdict{Kind: mailhaul.Throttled, Scope: mailhaul.ScopeAccount, Hint: hintLock}},
-	{texts: []string{"too many", "rate limit", "ratelimit", "maximum number of connections", "connection limit", "login frequency", "too frequent", "too often", "minimum time between",
-		"try again later", "temporarily unavailable", "server busy", "server is busy", "overloaded"},
-		verdict: verdict{Kind: mailhaul.Throttled, Scope: mailhaul.ScopeAccount, Hint: hintSlow}},
 	{texts: []string{"temporary authentication failure", "temporary failure", "temporary error", "temporary problem", "internal error", "internal server error", "server error", "fatal error"},
 		verdict: verdict{Kind: mailhaul.Transient, Scope: byOp, Hint: "try again later"}},
 
@@ -106,7 +109,9 @@ func (r rule) matches(op, cond, code, lower string) bool {
 		return false
 	case len(r.ops) > 0 && !slices.Contains(r.ops, op):
 		return false
-	case len(r.codes) > 0 && !slices.Contains(r.codes, code):
+	case len(r.codes) > 0 && !slices.ContainsFunc(r.codes, func(c string) bool {
+		return code == c || strings.HasPrefix(code, c+"/") // of codes that are more exact, the part that is known counts
+	}):
 		return false
 	}
 	return len(r.texts) == 0 || slices.ContainsFunc(r.texts, func(t string) bool { return strings.Contains(lower, t) })

@@ -107,38 +107,6 @@ func FuzzStatus(f *testing.F) {
 	})
 }
 
-func TestClassify(t *testing.T) {
-	for _, tt := range []struct {
-		op, code, text string
-		kind           mailhaul.Kind
-		scope          mailhaul.Scope
-	}{
-		{opLogin, "IN-USE", "Couldn't open mailbox: locked", mailhaul.Throttled, mailhaul.ScopeAccount},
-		{opLogin, "LOGIN-DELAY", "", mailhaul.Throttled, mailhaul.ScopeAccount},
-		{opLogin, "SYS/TEMP", "Temporary authentication failure.", mailhaul.Transient, mailhaul.ScopeAccount},
-		{opLogin, "SYS/PERM", "Your account is not enabled for POP access", mailhaul.Auth, mailhaul.ScopeAccount},
-		{opLogin, "AUTH", "Username and password not accepted.", mailhaul.Auth, mailhaul.ScopeAccount},
-		{opLogin, "AUTH", "Application-specific password required", mailhaul.Auth, mailhaul.ScopeAccount},
-		{opLogin, "", "Unable to lock maildrop: Mailbox is locked by POP server", mailhaul.Throttled, mailhaul.ScopeAccount},
-		{opLogin, "", "/var/spool/mail/.x.pop lock busy!  Is another session active?", mailhaul.Throttled, mailhaul.ScopeAccount},
-		{opLogin, "", "Maximum number of connections from user+IP exceeded (mail_max_userip_connections=10)", mailhaul.Throttled, mailhaul.ScopeAccount},
-		{opLogin, "", "Login failed.", mailhaul.Auth, mailhaul.ScopeAccount},
-		{opLogin, "", "Logon failure: unknown user name or bad password.", mailhaul.Auth, mailhaul.ScopeAccount},
-		{opLogin, "", "fatal error", mailhaul.Transient, mailhaul.ScopeAccount},
-		{opFetch, "", "Message does not exist", mailhaul.Permanent, mailhaul.ScopeMessage},
-		{opFetch, "SYS/TEMP", "Internal error occurred.", mailhaul.Transient, mailhaul.ScopeMessage},
-		{opFetch, "", "Account exceeded command or bandwidth limits.", mailhaul.Throttled, mailhaul.ScopeAccount},
-		{opGreeting, "", "busy", mailhaul.Throttled, mailhaul.ScopeServer},
-		{opTLS, "", "unknown command", mailhaul.Permanent, mailhaul.ScopeServer},
-	} {
-		v := classify(tt.op, "-ERR", tt.code, tt.text)
-		require.Equal(t, tt.kind, v.Kind, "%+v", tt)
-		require.Equal(t, tt.scope, v.Scope, "%+v", tt)
-	}
-	require.Equal(t, mailhaul.Throttled, classify(opGreeting, "EOF", "", "").Kind)
-	require.Equal(t, mailhaul.Transient, classify(opFetch, "EOF", "", "").Kind)
-}
-
 func TestDateOf(t *testing.T) {
 	now := time.Date(2026, 5, 4, 3, 2, 1, 0, time.UTC)
 	for _, tt := range []struct {

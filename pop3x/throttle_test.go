@@ -214,7 +214,8 @@ func TestThrottleHearsRefusals(t *testing.T) {
 		reply string
 		want  string
 	}{
-		{"-ERR [SYS/TEMP] too many connections from your host", ""},
+		{"-ERR [SYS/TEMP] too many connections from your host", "falsefalse0s the server answers -ERR"},
+		{"-ERR [SYS/TEMP] the disk is asleep", ""},
 		{"-ERR Too many connections", "falsefalse0s the server answers -ERR"},
 		{"-ERR [IN-USE] the maildrop is locked", ""},
 		{"-ERR [LOGIN-DELAY] minimum time between mail checks violation", ""},
