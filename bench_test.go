@@ -25,6 +25,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -36,6 +37,7 @@ import (
 	"github.com/mailhaul/mailhaul/imapx"
 	"github.com/mailhaul/mailhaul/internal/bench"
 	mailsync "github.com/mailhaul/mailhaul/sync"
+	"github.com/mailhaul/mailhaul/throttle"
 )
 
 var (
@@ -201,6 +203,8 @@ type migration struct {
 	budget int64
 	wire   int64 // octets on the wire in the last pass, both sides
 
+	throttled bool // both sides ask a throttle that has no limits
+
 	// teleport leaves the distance out, while everything else looks as if it
 	// were there: what is only prepared need not take long.
 	teleport bool
@@ -222,9 +226,9 @@ func (m *migration) with(b *testing.B, f func(ctx context.Context, s *mailsync.S
 	store, err := checkpoint.Open(m.state, nil)
 	must(b, err)
 	trace, endTrace := tracer(b)
-	from, err := imapx.New(imapx.Config{Server: m.server(b, m.src.user), Connections: *connections, Trace: trace("from")})
+	from, err := imapx.New(imapx.Config{Server: m.server(b, m.src.user), Connections: *connections, Trace: trace("from"), Throttle: m.throttle(b, "from")})
 	must(b, err)
-	to, err := imapx.New(imapx.Config{Server: m.server(b, m.to), Connections: *connections, Trace: trace("to")})
+	to, err := imapx.New(imapx.Config{Server: m.server(b, m.to), Connections: *connections, Trace: trace("to"), Throttle: m.throttle(b, "to")})
 	must(b, err)
 	syncer, err := mailsync.New(mailsync.Config{
 		Source: from, Target: to, Store: store, Mailboxes: *connections, Budget: mailsync.NewBudget(m.budget),
@@ -239,6 +243,19 @@ func (m *migration) with(b *testing.B, f func(ctx context.Context, s *mailsync.S
 	for _, t := range []mailhaul.Traffic{from.Traffic(), to.Traffic()} {
 		m.wire += t.BytesIn + t.BytesOut
 	}
+}
+
+// throttle returns what one side asks for leave, or nil.
+func (m *migration) throttle(b *testing.B, side string) imapx.Throttle {
+	b.Helper()
+	if !m.throttled {
+		return nil
+	}
+	th, err := throttle.New(throttle.Config{Policy: func(string) throttle.Policy { return throttle.Unlimited }})
+	must(b, err)
+	account, err := th.Account(b.Context(), side, "user")
+	must(b, err)
+	return account
 }
 
 // server is how a client of the migration reaches an account.
@@ -440,6 +457,47 @@ func BenchmarkFullCopy(b *testing.B) {
 	everywhere(b, func(b *testing.B, s setting) {
 		benchmarkCopy(b, s, bench.Mail{Kind: bench.Account, Messages: *corpusSize}, *budgetSize)
 	})
+}
+
+// BenchmarkUnlimitedThrottle is what it costs to ask a throttle that has no
+// limits: each iteration is two copies, one that asks and one that does not, in
+// turns the first. cpu-ratio is the median of the ratios of their processor time,
+// time-ratio that of the time they took; both are 1 where it costs nothing.
+func BenchmarkUnlimitedThrottle(b *testing.B) {
+	s := setting{arena: &benchArena, kind: "imapserver"}
+	s.hosts = s.start(b, s.kind)
+	src := s.source(b, bench.Mail{Kind: bench.Account, Messages: *corpusSize})
+	b.SetBytes(2 * src.Octets)
+	var cpu, took []float64
+	var allocs [2]uint64
+	for b.Loop() {
+		var c, d [2]time.Duration
+		for n := range 2 {
+			b.StopTimer()
+			asks := (n + len(cpu)) % 2
+			m := s.migration(b, src)
+			m.throttled = asks == 1
+			meter := bench.Measure()
+			begun := time.Now()
+			b.StartTimer()
+			res := m.run(b)
+			b.StopTimer()
+			d[asks] = time.Since(begun)
+			u := meter.Stop()
+			c[asks] = u.CPU
+			allocs[asks] += u.Allocs
+			m.expect(b, res, "copied", res.Copied)
+			must(b, s.lab.Drop(m.to))
+			b.StartTimer()
+		}
+		cpu = append(cpu, c[1].Seconds()/c[0].Seconds())
+		took = append(took, d[1].Seconds()/d[0].Seconds())
+	}
+	slices.Sort(cpu)
+	slices.Sort(took)
+	b.ReportMetric(cpu[len(cpu)/2], "cpu-ratio")
+	b.ReportMetric(took[len(took)/2], "time-ratio")
+	b.ReportMetric((float64(allocs[1])-float64(allocs[0]))/float64(b.N*src.Messages), "more-allocs/msg")
 }
 
 // BenchmarkOneFolder moves one folder. Where BenchmarkRawWriter ran before it,

@@ -312,6 +312,9 @@ func (a *Account) wait(ctx context.Context, try func(now time.Time) (ok bool, un
 		a.t.refresh(a.host, now)
 		ok, until, why := try(now)
 		wake := a.t.wake
+		if !ok {
+			a.t.waiters++
+		}
 		a.t.mu.Unlock()
 		if ok {
 			return nil
@@ -325,11 +328,12 @@ func (a *Account) wait(ctx context.Context, try func(now time.Time) (ok bool, un
 		select {
 		case <-timer.C:
 		case <-wake:
-			timer.Stop()
 		case <-ctx.Done():
-			timer.Stop()
-			return ctx.Err()
 		}
+		timer.Stop()
+		a.t.mu.Lock()
+		a.t.waiters--
+		a.t.mu.Unlock()
 	}
 }
 

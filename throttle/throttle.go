@@ -73,6 +73,8 @@ type Throttle struct {
 	hosts map[string]*host
 	ids   int64
 	wake  chan struct{} // closed when somebody who waits for a turn may have it
+
+	waiters int // who wait for that
 }
 
 // host is what all accounts on a host have in common.
@@ -232,6 +234,9 @@ func (t *Throttle) look(h *host) {
 
 // wakeAll lets all look again who wait for a turn. t.mu is held.
 func (t *Throttle) wakeAll() {
+	if t.waiters == 0 {
+		return
+	}
 	close(t.wake)
 	t.wake = make(chan struct{})
 }
