@@ -57,6 +57,7 @@ func (cl *Client) connect(ctx context.Context, p *pool) (*conn, error) {
 	raw, nc, err := dial(ctx, &cl.cfg, &cl.meter)
 	if err != nil {
 		leash.release()
+		leash.failed(ctx, err)
 		return nil, err
 	}
 	c := newConn(&cl.cfg, &cl.meter, cl.number.Add(1), raw, nc, leash)

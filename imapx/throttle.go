@@ -43,6 +43,10 @@ type Throttle interface {
 	// their number, server that it is not about this account alone. wait is the
 	// time that it named, 0 for none.
 	Refused(id int64, connections, server bool, wait time.Duration, reason string)
+	// Failed says that the server could not serve now: it refused or reset a
+	// connection, or said that something is not available. server says that it
+	// is not about this account alone.
+	Failed(server bool, reason string)
 	// Identified says what the server calls itself (RFC 2971).
 	Identified(name string)
 }
@@ -307,6 +311,14 @@ func (c *conn) rest() {
 	}
 }
 
+// failed tells the Throttle that there is no connection, where that is the
+// server's doing and may pass.
+func (l *leash) failed(ctx context.Context, err error) {
+	if l != nil && ctx.Err() == nil && mailhaul.KindOf(err) == mailhaul.Transient {
+		l.t.Failed(true, err.Error())
+	}
+}
+
 // mayTake waits for leave to take a message off the wire.
 func (c *conn) mayTake() {
 	if c.leash != nil {
@@ -316,7 +328,14 @@ func (c *conn) mayTake() {
 
 // heed tells the Throttle that the server asks for less.
 func (c *conn) heed(e *mailhaul.Error) {
-	if c.leash == nil || e.Kind != mailhaul.Throttled {
+	if c.leash == nil {
+		return
+	}
+	if e.Kind == mailhaul.Transient && (e.Code == "UNAVAILABLE" || e.Code == "SERVERBUG") {
+		c.leash.t.Failed(e.Scope == mailhaul.ScopeServer, e.Err.Error())
+		return
+	}
+	if e.Kind != mailhaul.Throttled {
 		return
 	}
 	connections := strings.HasSuffix(e.Hint, hintConns)

@@ -3,8 +3,10 @@ package imapx
 import (
 	"context"
 	"io"
+	"net"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -211,6 +213,7 @@ type heard struct {
 	idle      bool
 	name      string
 	refusals  []refusalHeard
+	failures  []bool // of the server
 }
 
 type refusalHeard struct {
@@ -244,6 +247,9 @@ func (h *heard) FirstByte(_ int64, latency time.Duration) {
 	h.tell(func() { h.latencies = append(h.latencies, latency) })
 }
 func (h *heard) Identified(name string) { h.tell(func() { h.name = name }) }
+func (h *heard) Failed(server bool, _ string) {
+	h.tell(func() { h.failures = append(h.failures, server) })
+}
 func (h *heard) Refused(_ int64, connections, server bool, wait time.Duration, _ string) {
 	h.tell(func() { h.refusals = append(h.refusals, refusalHeard{connections, server, wait}) })
 }
@@ -325,6 +331,46 @@ func TestSignalsReachTheThrottle(t *testing.T) {
 		require.NoError(t, cl.Close())
 		require.NoError(t, srv.Close())
 		assert.Contains(t, h.refusals, want, answer)
+	}
+	for answer, want := range map[string][]bool{
+		"NO [UNAVAILABLE] later": {false}, "NO [SERVERBUG] oops": {false}, "NO [NONEXISTENT] no": nil, "NO [INUSE] locked": nil,
+	} {
+		h := &heard{}
+		srv := imapserver.New(imapserver.Options{Hooks: imapserver.Hooks{
+			Command: func(_ *imapserver.Session, command, _ string) *imapserver.Override {
+				if command == "EXAMINE" {
+					return &imapserver.Override{Reply: answer}
+				}
+				return nil
+			},
+		}})
+		cl, _ := throttled(t, srv, Config{}, throttle.Config{})
+		cl.cfg.Throttle = h
+		_, err := cl.OpenReader(t.Context(), mailhaul.Mailbox{Name: "INBOX", Wire: "INBOX"})
+		assert.Error(t, err)
+		require.NoError(t, cl.Close())
+		require.NoError(t, srv.Close())
+		assert.Equal(t, want, h.failures, answer)
+	}
+	// A connection that is refused, and one that is cancelled by us.
+	for _, ours := range []bool{false, true} {
+		h := &heard{}
+		cl, _ := throttled(t, imapserver.New(imapserver.Options{}), Config{}, throttle.Config{})
+		cl.cfg.Throttle = h
+		ctx, cancel := context.WithCancel(t.Context())
+		cl.cfg.Server.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+			if ours {
+				cancel()
+				return nil, ctx.Err()
+			}
+			return nil, &net.OpError{Op: "dial", Net: network, Err: syscall.ECONNREFUSED}
+		}
+		_, err := cl.OpenReader(ctx, mailhaul.Mailbox{Name: "INBOX", Wire: "INBOX"})
+		assert.Error(t, err)
+		cancel()
+		require.NoError(t, cl.Close())
+		assert.Zero(t, h.open)
+		assert.Equal(t, !ours, len(h.failures) == 1 && h.failures[0], "%v", h.failures)
 	}
 	// A connection that is closed without a greeting.
 	h := &heard{}

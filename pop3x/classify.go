@@ -36,6 +36,7 @@ const (
 	hintDelay = "the server limits how often one may log in"
 	hintConns = "the server may limit connections"
 	hintSlow  = "wait, then go on"
+	hintLater = "try again later"
 	hintUser  = "check the user and the password or token"
 )
 
@@ -63,7 +64,7 @@ var rules = []rule{
 		"try again later", "temporarily unavailable", "temporary unavailable", "server busy", "server is busy", "overloaded"},
 		verdict: verdict{Kind: mailhaul.Throttled, Scope: mailhaul.ScopeAccount, Hint: hintSlow}},
 	{codes: []string{"AUTH"}, verdict: verdict{Kind: mailhaul.Auth, Scope: mailhaul.ScopeAccount, Hint: hintUser}},
-	{codes: []string{"SYS/TEMP"}, verdict: verdict{Kind: mailhaul.Transient, Scope: byOp, Hint: "try again later"}},
+	{codes: []string{"SYS/TEMP"}, verdict: verdict{Kind: mailhaul.Transient, Scope: byOp, Hint: hintLater}},
 	{codes: []string{"SYS/PERM"}, verdict: verdict{Kind: mailhaul.Permanent, Scope: byOp, Hint: "ask the server's administrator"}},
 
 	// The same in words, for servers without codes.
@@ -71,7 +72,7 @@ var rules = []rule{
 		"couldn't get exclusive lock", "mailbox is locked", "maildrop is locked", "mailbox locked", "maildrop locked", "another pop session", "another session", "is another"},
 		verdict: verdict{Kind: mailhaul.Throttled, Scope: mailhaul.ScopeAccount, Hint: hintLock}},
 	{texts: []string{"temporary authentication failure", "temporary failure", "temporary error", "temporary problem", "internal error", "internal server error", "server error", "fatal error"},
-		verdict: verdict{Kind: mailhaul.Transient, Scope: byOp, Hint: "try again later"}},
+		verdict: verdict{Kind: mailhaul.Transient, Scope: byOp, Hint: hintLater}},
 
 	// A connection that ends before the log-in is Courier's way to say that
 	// there are too many.

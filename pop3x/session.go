@@ -75,6 +75,7 @@ func (s *Source) open(ctx context.Context) (*session, error) {
 	raw, nc, err := dial(ctx, &s.cfg, &s.meter)
 	if err != nil {
 		leash.release()
+		leash.failed(ctx, err)
 		return nil, err
 	}
 	c := newConn(&s.cfg, &s.meter, s.number.Add(1), raw, nc, leash)

@@ -41,6 +41,10 @@ type Throttle interface {
 	// their number, server that it is not about this account alone. wait is the
 	// time that it named, 0 for none.
 	Refused(id int64, connections, server bool, wait time.Duration, reason string)
+	// Failed says that the server could not serve now: it refused or reset a
+	// connection, or said that something is not available. server says that it
+	// is not about this account alone.
+	Failed(server bool, reason string)
 	// Identified says what the server calls itself (RFC 2449 section 6.9).
 	Identified(name string)
 }
@@ -155,7 +159,14 @@ func (l *leash) write(n int) {
 // has the maildrop, or that it is too early for one, is nothing that asking for
 // less would help.
 func (l *leash) heed(e *mailhaul.Error) {
-	if l == nil || e.Kind != mailhaul.Throttled || e.Hint == hintLock || e.Hint == hintDelay {
+	if l == nil || e.Hint == hintLock || e.Hint == hintDelay {
+		return
+	}
+	if e.Kind == mailhaul.Transient && e.Hint == hintLater {
+		l.t.Failed(e.Scope == mailhaul.ScopeServer, e.Err.Error())
+		return
+	}
+	if e.Kind != mailhaul.Throttled {
 		return
 	}
 	reason := "the server asks for less"
@@ -163,4 +174,12 @@ func (l *leash) heed(e *mailhaul.Error) {
 		reason = e.Err.Error()
 	}
 	l.t.Refused(l.id, e.Hint == hintConns, e.Scope == mailhaul.ScopeServer, e.Wait, reason)
+}
+
+// failed tells the Throttle that there is no connection, where that is the
+// server's doing and may pass.
+func (l *leash) failed(ctx context.Context, err error) {
+	if l != nil && ctx.Err() == nil && mailhaul.KindOf(err) == mailhaul.Transient {
+		l.t.Failed(true, err.Error())
+	}
 }

@@ -33,6 +33,7 @@ type noting struct {
 	bytes1   int // calls of FirstByte
 	idle     int
 	refusals []string
+	failures []string
 	names    []string
 
 	stop chan struct{} // while it is open, Command and Connect wait
@@ -99,6 +100,11 @@ func (n *noting) Refused(_ int64, connections, server bool, wait time.Duration, 
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.refusals = append(n.refusals, fmt.Sprint(connections, server, wait, " ", reason))
+}
+func (n *noting) Failed(server bool, reason string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.failures = append(n.failures, fmt.Sprint(server, " ", reason))
 }
 func (n *noting) Identified(name string) {
 	n.mu.Lock()
@@ -233,6 +239,7 @@ func TestThrottleHearsRefusals(t *testing.T) {
 				r.cfg.Throttle = n
 				r.refused()
 				assert.Equal(t, tt.want != "", len(n.refusals) > 0, "%q", n.refusals)
+				assert.Equal(t, strings.Contains(tt.reply, "asleep"), len(n.failures) == 1, "%q", n.failures)
 				assert.Empty(t, n.open)
 			})
 		})
@@ -244,6 +251,7 @@ func TestThrottleHearsRefusals(t *testing.T) {
 		r.cfg.Throttle = n
 		r.refused()
 		assert.Empty(t, n.open)
+		assert.Len(t, n.failures, 1, "a connection that is refused is no overload, and many are")
 	})
 }
 

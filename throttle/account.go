@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"sync/atomic"
 	"time"
 )
 
@@ -17,15 +18,22 @@ type Account struct {
 	user string
 
 	// Protected by t.mu:
-	loop    *limiter
-	conns   map[int64]*connection
-	active  int
-	ended   []time.Time // of connections that the server may still count
-	memory  saved
-	store   store
-	next    time.Time // of saving
-	said    Wait      // what Events.Waiting was told last
-	saidEnd time.Time
+	loop   *limiter
+	conns  map[int64]*connection
+	active int
+	ended  []time.Time // of connections that the server may still count
+	memory saved
+	store  store
+	next   time.Time // of saving
+
+	failures []time.Time // of the last minute
+
+	// free is set where nothing limits the account and nothing ever will: what
+	// it reads and writes is only counted, without a lock, until somebody looks.
+	free          bool
+	read, written atomic.Int64
+	said          Wait // what Events.Waiting was told last
+	saidEnd       time.Time
 
 	buckets buckets
 }
@@ -169,6 +177,16 @@ func (a *Account) rest(c *connection) {
 
 // Command waits for leave to send a command.
 func (a *Account) Command(ctx context.Context, id int64) error {
+	if a.free {
+		a.t.mu.Lock()
+		defer a.t.mu.Unlock()
+		if c := a.conns[id]; c != nil && !c.active {
+			c.active = true
+			a.active++
+			a.host.active++
+		}
+		return ctx.Err()
+	}
 	if err := a.take(ctx, a.buckets.commands, a.host.buckets.commands, 1); err != nil {
 		return err
 	}
@@ -220,17 +238,28 @@ func (a *Account) Idle(id int64) {
 
 // Messages waits for leave to read or write n messages.
 func (a *Account) Messages(ctx context.Context, n int) error {
+	if a.free {
+		return ctx.Err()
+	}
 	return a.take(ctx, a.buckets.messages, a.host.buckets.messages, n)
 }
 
 // Read waits until n octets, which have been read, may have been.
 func (a *Account) Read(ctx context.Context, n int) error {
+	if a.free {
+		a.read.Add(int64(n))
+		return ctx.Err()
+	}
 	a.count(n, 0)
 	return a.take(ctx, a.buckets.read, a.host.buckets.read, n)
 }
 
 // Write waits for leave to write n octets.
 func (a *Account) Write(ctx context.Context, n int) error {
+	if a.free {
+		a.written.Add(int64(n))
+		return ctx.Err()
+	}
 	a.count(0, n)
 	return a.take(ctx, a.buckets.write, a.host.buckets.write, n)
 }
@@ -249,9 +278,13 @@ func (a *Account) take(ctx context.Context, own, common *bucket, n int) error {
 
 // count adds to what was used today.
 func (a *Account) count(read, written int) {
-	now := time.Now()
 	a.t.mu.Lock()
 	defer a.t.mu.Unlock()
+	a.add(time.Now(), read, written)
+}
+
+// add is count while t.mu is held.
+func (a *Account) add(now time.Time, read, written int) {
 	for _, m := range []*saved{&a.memory, &a.host.memory} {
 		if read > 0 {
 			m.Read.add(now, int64(read))
@@ -379,6 +412,9 @@ func (a *Account) save(ctx context.Context) {
 // FirstByte says how long the server took to begin the answer to a command
 // whose size has no part in that.
 func (a *Account) FirstByte(_ int64, latency time.Duration) {
+	if a.free {
+		return
+	}
 	const late = "answers begin later than they used to"
 	now := time.Now()
 	a.t.mu.Lock()
@@ -468,6 +504,39 @@ func (a *Account) Refused(id int64, connections, server bool, hint time.Duration
 	a.t.mu.Unlock()
 	a.limited(l)
 }
+
+// Failed says that the server could not serve: it refused or reset a connection
+// before it had said anything, or answered that something is not available now.
+// One failure says nothing, and whoever met it waits before the next try anyway;
+// three within a minute are taken for a request for less. server says that it is
+// not about this account alone.
+func (a *Account) Failed(server bool, reason string) {
+	now := time.Now()
+	a.t.mu.Lock()
+	h := a.host
+	if h.policy.Unlimited {
+		a.t.mu.Unlock()
+		return
+	}
+	loop, user, failures := a.loop, a.user, &a.failures
+	if server {
+		loop, user, failures = h.loop, "", &h.failures
+	}
+	*failures = append(slices.DeleteFunc(*failures, func(at time.Time) bool { return now.Sub(at) > time.Minute }), now)
+	var l *Limit
+	if len(*failures) >= manyFailures {
+		*failures = nil
+		reason = "the server fails again and again: " + reason
+		loop.refused(now, 0, reason)
+		l = a.limit(loop, user, reason)
+		a.t.wakeAll()
+	}
+	a.t.mu.Unlock()
+	a.limited(l)
+}
+
+// manyFailures within a minute are a sign that the server has too much to do.
+const manyFailures = 3
 
 // hits reports whether at least half of the accounts, and two at least, were
 // refused within a minute: it is the host then. t.mu is held.

@@ -91,6 +91,7 @@ type host struct {
 	memory   saved
 	store    store
 	hit      map[*Account]time.Time // accounts that were refused lately
+	failures []time.Time            // of the last minute
 }
 
 // buckets are the rates of a host or an account.
@@ -166,6 +167,7 @@ func (t *Throttle) Account(ctx context.Context, hostName, user string) (*Account
 		a.loop.watch = !h.policy.Unlimited
 		h.accounts[user] = a
 		a.buckets.set(now, a.budget())
+		a.free = h.policy.Unlimited && len(t.cfg.Schedule) == 0 && a.budget() == (Budget{}) && t.budget(h) == (Budget{})
 	}
 	t.refresh(h, now)
 	return a, nil
@@ -338,6 +340,11 @@ func (t *Throttle) Snapshot() Snapshot {
 	var s Snapshot
 	for _, h := range t.hosts {
 		t.refresh(h, now)
+		for _, a := range h.accounts {
+			if a.free {
+				a.add(now, int(a.read.Swap(0)), int(a.written.Swap(0)))
+			}
+		}
 		hs := HostState{State: state(h.name, t.budget(h), h.loop, &h.memory, now), Policy: h.policy.Name}
 		hs.Open, hs.Active = h.open, h.active
 		if h.window != nil {

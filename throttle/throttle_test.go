@@ -36,7 +36,7 @@ func account(t *testing.T, th *Throttle, host, user string) *Account {
 // TestRatesAreExact: octets a second are within 5 % of the setting over ten
 // seconds, for one goroutine and for many together.
 func TestRatesAreExact(t *testing.T) {
-	for _, perSecond := range []float64{1e3, 10e3, 1e6, 100e6} {
+	for _, perSecond := range []float64{1e3, 10e3, 100e3, 1e6, 10e6, 100e6} {
 		for _, workers := range []int{1, 64} {
 			t.Run(fmt.Sprintf("%.0f B/s with %d", perSecond, workers), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
@@ -345,6 +345,43 @@ func TestOneLesson(t *testing.T) {
 	})
 }
 
+// TestFailures: one or two failures say nothing; the third within a minute is a
+// sign, for the account or for all of its host.
+func TestFailures(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		th, err := New(Config{Policy: policy(Policy{Name: "test", Start: 4, Host: Budget{Connections: 4}, Account: Budget{Connections: 4}})})
+		if err != nil {
+			t.Fatal(err)
+		}
+		a := account(t, th, "h", "u")
+		check := func(when string, ofAccount, ofHost bool) {
+			s := th.Snapshot().Hosts[0]
+			if got := !s.Accounts[0].PausedUntil.IsZero(); got != ofAccount {
+				t.Errorf("%s: the account is paused: %v", when, got)
+			}
+			if got := !s.PausedUntil.IsZero(); got != ofHost {
+				t.Errorf("%s: the host is paused: %v", when, got)
+			}
+		}
+		for range 10 {
+			a.Failed(true, "x")
+			time.Sleep(31 * time.Second)
+		}
+		check("now and then", false, false)
+		time.Sleep(time.Hour)
+		a.Failed(false, "x")
+		a.Failed(false, "x")
+		check("twice", false, false)
+		a.Failed(false, "x")
+		check("three times", true, false)
+		time.Sleep(time.Hour)
+		for range 3 {
+			a.Failed(true, "x")
+		}
+		check("of the host", false, true)
+	})
+}
+
 // TestIdleConnectionIsCalledBack: an account that has no connection gets that
 // of another which does not need it.
 func TestIdleConnectionIsCalledBack(t *testing.T) {
@@ -563,4 +600,40 @@ func (s *mapStorage) Save(_ context.Context, key string, value []byte) error {
 	}
 	s.m[key] = value
 	return nil
+}
+
+// TestUnlimited: whoever has no limits is not held up, and what he does is shown
+// all the same.
+func TestUnlimited(t *testing.T) {
+	a := open(t, Config{Policy: policy(Unlimited)}, "h", "u")
+	id, err := a.Connect(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.Refused(id, true, true, time.Hour, "x")
+	a.Failed(true, "x")
+	if err := a.Command(t.Context(), id); err != nil {
+		t.Fatal(err)
+	}
+	_ = a.Read(t.Context(), 1e9)
+	_ = a.Write(t.Context(), 1e6)
+	_ = a.Messages(t.Context(), 1e6)
+	a.FirstByte(id, time.Hour)
+	s := a.t.Snapshot().Hosts[0]
+	if s.Active != 1 || s.Open != 1 || s.ReadToday != 1e9 || s.WroteToday != 1e6 || s.Accounts[0].ReadToday != 1e9 || s.Accounts[0].Active != 1 {
+		t.Errorf("%+v", s)
+	}
+	a.Idle(id)
+	a.Disconnect(id)
+	if s := a.t.Snapshot().Hosts[0]; s.Active != 0 || s.Open != 0 {
+		t.Errorf("%+v", s)
+	}
+	if n := testing.AllocsPerRun(100, func() {
+		_ = a.Command(t.Context(), id)
+		_ = a.Read(t.Context(), 1)
+		a.FirstByte(id, 1)
+		a.Idle(id)
+	}); n > 0 {
+		t.Errorf("%v allocations a command", n)
+	}
 }
