@@ -265,6 +265,11 @@ func (j *job) identityOf(st mailhaul.Status, next mailhaul.UID, msgs []mailhaul.
 		UIDValidity: st.UIDValidity, UIDNext: next, HighestModSeq: st.HighestModSeq, Count: int(st.Messages),
 		UIDLs: tellsUIDLs(j.r.cfg.Source, j.source), Messages: msgs,
 	}
+	// Dovecot may open a mailbox without telling HIGHESTMODSEQ, and without
+	// saying that there is none; the listing told it.
+	if listed := j.source.Status; listed != nil && listed.UIDValidity == st.UIDValidity {
+		want.HighestModSeq = max(want.HighestModSeq, listed.HighestModSeq)
+	}
 	if j.assigned() {
 		want.UIDValidity, want.UIDNext, want.HighestModSeq = 0, 0, 0
 	}
