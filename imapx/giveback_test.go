@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"strings"
 	"sync"
 	"testing"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/mailhaul/mailhaul"
 	"github.com/mailhaul/mailhaul/internal/imapserver"
+	"github.com/mailhaul/mailhaul/throttle"
 )
 
 // lender is a Throttle that allows everything, and can ask for its connections
@@ -366,4 +368,99 @@ func wantedDuring(t *testing.T, during string) {
 		assert.EqualValues(t, 2, l.ids)
 		assert.False(t, l.endOf(1).IsZero())
 	})
+}
+
+// A pause of hours (a schedule that says stop, a server that names a time) meets
+// one connection that is idle in the pool, one that somebody has, and one that
+// waits for leave to send: none of them is held, so that no time-out of the
+// server's hits one, and nothing is sent before its time. Afterwards all goes on.
+func TestLongPause(t *testing.T) {
+	for _, hint := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			var mu sync.Mutex
+			open := 0
+			var commands []time.Time
+			srv := imapserver.New(imapserver.Options{Hooks: imapserver.Hooks{
+				Wrap: func(_ int, c net.Conn) net.Conn {
+					mu.Lock()
+					open++
+					mu.Unlock()
+					return &told{Conn: c, closed: sync.OnceFunc(func() {
+						mu.Lock()
+						open--
+						mu.Unlock()
+					})}
+				},
+				Command: func(*imapserver.Session, string, string) *imapserver.Override {
+					mu.Lock()
+					defer mu.Unlock()
+					commands = append(commands, time.Now())
+					return nil
+				},
+			}})
+			defer srv.Close()
+			srv.AddUser("ada", "secret").Mailbox("INBOX").Add(imapserver.Message{Body: []byte("x")})
+			begun := time.Now() // midnight
+			limits := throttle.Config{Policy: only(throttle.Policy{Name: "test", Start: 4, Account: throttle.Budget{Connections: 4}})}
+			if !hint {
+				limits.Schedule = throttle.Schedule{{From: time.Minute, To: 8 * time.Hour, Stop: true}}
+			}
+			cl, th := throttled(t, srv, Config{}, limits)
+			box := mailhaul.Mailbox{Name: "INBOX", Wire: "INBOX"}
+			var readers []mailhaul.Reader
+			for range 3 {
+				r, err := cl.OpenReader(t.Context(), box)
+				require.NoError(t, err)
+				readers = append(readers, r)
+			}
+			require.NoError(t, readers[0].Close())
+			if hint {
+				account, err := th.Account(t.Context(), "mail.example.org", "ada")
+				require.NoError(t, err)
+				account.Refused(2, false, false, 8*time.Hour, "x")
+			} else {
+				time.Sleep(time.Minute)
+			}
+			waits := make(chan error, 1)
+			paused := time.Now()
+			go func() {
+				_, err := readers[1].UIDs(t.Context())
+				waits <- err
+			}()
+			time.Sleep(11 * time.Minute)
+			mu.Lock()
+			assert.Zero(t, open, "connections that are held")
+			for _, at := range commands {
+				assert.False(t, at.After(paused), "a command after %v", at.Sub(paused))
+			}
+			before := len(commands)
+			mu.Unlock()
+			require.Len(t, waits, 1)
+			wantedBack(t, <-waits)
+			for _, r := range readers {
+				require.NoError(t, r.Close())
+			}
+			r, err := cl.OpenReader(t.Context(), box)
+			require.NoError(t, err)
+			assert.GreaterOrEqual(t, time.Since(begun), 8*time.Hour)
+			mu.Lock()
+			assert.False(t, commands[before].Before(begun.Add(8*time.Hour)))
+			mu.Unlock()
+			_, err = r.UIDs(t.Context())
+			require.NoError(t, err)
+			require.NoError(t, r.Close())
+			require.NoError(t, cl.Close())
+		})
+	}
+}
+
+// told is a server's connection that says when it is closed.
+type told struct {
+	net.Conn
+	closed func()
+}
+
+func (c *told) Close() error {
+	c.closed()
+	return c.Conn.Close()
 }

@@ -65,12 +65,13 @@ type leash struct {
 	life context.Context
 	end  func()
 
-	mu       sync.Mutex // protects the fields below
-	sending  int        // commands that have leave and are not in the table yet
-	called   bool       // the connection is wanted back
-	ending   bool       // and is being ended
-	refused  bool       // the server said that it was one too many
-	callBack func()     // gives it back
+	mu       sync.Mutex  // protects the fields below
+	sending  int         // commands that have leave and are not in the table yet
+	called   bool        // the connection is wanted back
+	ending   bool        // and is being ended
+	refused  bool        // the server said that it was one too many
+	callBack func()      // gives it back
+	rested   *time.Timer // ends the connection when it has been idle for long
 }
 
 // leave waits for leave to connect. It returns nil where nobody is to be asked.
@@ -144,6 +145,27 @@ func (l *leash) wanted() bool {
 	return l.called
 }
 
+// restful is how long a connection with nothing in flight is kept. Where there is
+// no leave for hours (a schedule says stop, or the server has named a time) it
+// must not be held all that time: it is one that the server's users do without,
+// and servers end it after half an hour at the latest (RFC 9051 section 5.4).
+const restful = 10 * time.Minute
+
+// rest starts or stops the time that the connection may be idle.
+func (l *leash) rest(idle bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case l.life.Err() != nil:
+	case l.rested == nil && idle:
+		l.rested = time.AfterFunc(restful, l.recall)
+	case l.rested != nil && idle:
+		l.rested.Reset(restful)
+	case l.rested != nil:
+		l.rested.Stop()
+	}
+}
+
 // part reports whether the connection is wanted back and nobody ends it yet.
 // The caller does, if nothing is in flight.
 func (l *leash) part() bool {
@@ -182,6 +204,11 @@ func (l *leash) send(anyway bool) bool {
 func (l *leash) release() {
 	if l != nil {
 		l.end()
+		l.mu.Lock()
+		if l.rested != nil {
+			l.rested.Stop()
+		}
+		l.mu.Unlock()
 		l.t.Disconnect(l.id)
 	}
 }
@@ -242,6 +269,7 @@ func (c *conn) mayBegin(ctx context.Context, op string, messages int) (begun fun
 		// It may be wanted back by now.
 		ask = !l.send(op == opLogout || !patient || c.unsettled())
 	}
+	l.rest(false)
 	return func() {
 		l.mu.Lock()
 		l.sending--
@@ -305,6 +333,7 @@ func (c *conn) rest() {
 	l.mu.Unlock()
 	if idle {
 		l.t.Idle(l.id)
+		l.rest(true)
 		if back != nil {
 			back()
 		}
