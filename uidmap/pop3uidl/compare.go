@@ -16,9 +16,9 @@ import (
 )
 
 // compare finds the UIDLs of messages that were not seen before. It is for
-// whoever holds the turn. Mail that came between the two listings is left for
-// the next comparison, but for the last one.
-func (s *Source) compare(ctx context.Context, m mailhaul.Mailbox, last bool) error {
+// whoever holds the turn. Mail that may have come between the two listings is
+// left for the next comparison.
+func (s *Source) compare(ctx context.Context, m mailhaul.Mailbox) error {
 	s.logout()
 	pop3, err := s.listPOP3(ctx)
 	if err != nil {
@@ -43,7 +43,7 @@ func (s *Source) compare(ctx context.Context, m mailhaul.Mailbox, last bool) err
 		return err
 	}
 	s.mu.Lock()
-	first := st.add(res, last)
+	first := st.add(res)
 	s.note(res)
 	s.mu.Unlock()
 	return s.save(ctx, first)

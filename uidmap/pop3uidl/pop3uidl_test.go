@@ -240,6 +240,33 @@ func TestMailBetweenTheListings(t *testing.T) {
 	require.Empty(t, r.report.WithoutUIDL)
 }
 
+// A mailbox that never rests is not waited for; what came last is in the next
+// run, with its UIDL.
+func TestMailThatKeepsComing(t *testing.T) {
+	r := newRig(t, pop3server.Options{})
+	for i := range 30 {
+		r.imap.Add("INBOX", mail(i))
+		r.drop.Add(fmt.Sprintf("u%d", i), []byte(mail(i)))
+	}
+	next := 30
+	r.wrap = func(s mailhaul.Source) mailhaul.Source {
+		return watched{s, func(m mailhaul.Mailbox) {
+			if next < 60 {
+				r.imap.Add("INBOX", mail(next))
+				r.drop.Add(fmt.Sprintf("u%d", next), []byte(mail(next)))
+				next++
+			}
+		}}
+	}
+	first := r.mustRun()
+	require.Less(t, first.Copied, next)
+	next = 60
+	res := r.mustRun()
+	require.Positive(t, res.Copied)
+	require.Len(t, r.target.Snapshot("INBOX"), len(r.drop.Messages()))
+	require.Equal(t, r.wanted(), r.uidls())
+}
+
 // watched calls opening before a mailbox is opened.
 type watched struct {
 	mailhaul.Source

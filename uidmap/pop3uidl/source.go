@@ -250,12 +250,12 @@ func (s *Source) OpenReader(ctx context.Context, m mailhaul.Mailbox) (mailhaul.R
 		st := r.Status()
 		unseen := s.unseen(st.UIDValidity, uids)
 		if unseen.Len() == 0 || n > most && s.holds(st.UIDValidity) {
-			return s.telling(r, uids.Minus(unseen)), nil
+			return s.telling(r, uids.Minus(unseen), unseen), nil
 		}
 		if err := r.Close(); err != nil {
 			return nil, err
 		}
-		if err := s.compare(ctx, m, n > 1); err != nil {
+		if err := s.compare(ctx, m); err != nil {
 			return nil, err
 		}
 	}
@@ -294,7 +294,7 @@ func (s *Source) holds(v mailhaul.UIDValidity) bool {
 }
 
 // telling decorates a Reader of INBOX.
-func (s *Source) telling(r mailhaul.Reader, uids mailhaul.UIDSet) mailhaul.Reader {
+func (s *Source) telling(r mailhaul.Reader, uids, unseen mailhaul.UIDSet) mailhaul.Reader {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	pairs := make(map[mailhaul.UID]pair, len(s.state.pairs))
@@ -303,15 +303,24 @@ func (s *Source) telling(r mailhaul.Reader, uids mailhaul.UIDSet) mailhaul.Reade
 			pairs[uid] = p
 		}
 	}
-	return &reader{Reader: r, uids: uids, pairs: pairs}
+	st := r.Status()
+	if len(unseen) > 0 { // they are still to come, for whoever compares states
+		st.Messages = uint32(uids.Len())
+		st.UIDNext = unseen[0].First
+	}
+	return &reader{Reader: r, status: st, uids: uids, pairs: pairs}
 }
 
 // reader is INBOX over IMAP, with UIDLs.
 type reader struct {
 	mailhaul.Reader
-	uids  mailhaul.UIDSet
-	pairs map[mailhaul.UID]pair
+	status mailhaul.Status
+	uids   mailhaul.UIDSet
+	pairs  map[mailhaul.UID]pair
 }
+
+// Status implements [mailhaul.Reader]: that of the messages that were compared.
+func (r *reader) Status() mailhaul.Status { return r.status }
 
 // Unwrap lets mailhaul.As see the Reader over IMAP.
 func (r *reader) Unwrap() mailhaul.Reader { return r.Reader }

@@ -26,7 +26,8 @@ type state struct {
 	validity mailhaul.UIDValidity
 	pairs    map[mailhaul.UID]pair
 	made     []entry // the pairs in the order in which they were made
-	none     mailhaul.UIDSet
+	none     mailhaul.UIDSet // compared, and in no pair
+	late     mailhaul.UIDSet // in no pair, but perhaps because POP3 was listed before they came
 	rejected map[mailhaul.UIDL]bool // POP3's messages that IMAP does not have
 	last     uint32                 // the highest order
 }
@@ -87,9 +88,9 @@ func (s *state) residue(pop3 []uidmap.POP3Message, imap []uidmap.IMAPMessage) (n
 }
 
 // add takes over what a comparison found, and returns how many pairs there were
-// before. Messages above all pairs have come since POP3 was listed, unless that
-// was the last time.
-func (s *state) add(res uidmap.UIDLResult, last bool) (first int) {
+// before. Messages above all pairs may have come since POP3 was listed: they are
+// compared once more, with a later listing.
+func (s *state) add(res uidmap.UIDLResult) (first int) {
 	first = len(s.made)
 	// In the first comparison a message's place is its number. Those that come
 	// later follow in the order of their numbers: what is there already keeps
@@ -112,9 +113,13 @@ func (s *state) add(res uidmap.UIDLResult, last bool) (first int) {
 	for uid := range s.pairs {
 		top = max(top, uid)
 	}
+	late := s.late
+	s.late = nil
 	for _, uid := range res.UnmatchedIMAP {
-		if last || top == 0 || uid < top {
+		if top == 0 || uid < top || late.Contains(uid) {
 			s.none.Add(uid)
+		} else {
+			s.late.Add(uid)
 		}
 	}
 	for _, u := range res.UnmatchedPOP3 {
