@@ -25,9 +25,9 @@ type pair struct {
 type state struct {
 	validity mailhaul.UIDValidity
 	pairs    map[mailhaul.UID]pair
-	made     []entry // the pairs in the order in which they were made
-	none     mailhaul.UIDSet // compared, and in no pair
-	late     mailhaul.UIDSet // in no pair, but perhaps because POP3 was listed before they came
+	made     []entry                // the pairs in the order in which they were made
+	none     mailhaul.UIDSet        // compared, and in no pair
+	late     mailhaul.UIDSet        // in no pair, but perhaps because POP3 was listed before they came
 	rejected map[mailhaul.UIDL]bool // POP3's messages that IMAP does not have
 	last     uint32                 // the highest order
 }
