@@ -99,13 +99,9 @@ func TestIdentityIsKept(t *testing.T) {
 			s := tt.start()
 			r.t = t
 			flags := append(r.flags(s), tt.flags(s)...)
-			demand := "exact"
-			if s.Kind() == "courier" {
-				demand = "uid" // it keeps all else, too, but has no HIGHESTMODSEQ
-			}
-			m := r.start(append(flags, "-identity", demand)...).want(exitComplete).counts(map[string]int{"messages": 60, "copied": 60})
+			m := r.start(append(flags, "-identity", "exact")...).want(exitComplete).counts(map[string]int{"messages": 60, "copied": 60})
 			for box, level := range m["identity"].(map[string]any) {
-				require.Equal(t, demand, level, box)
+				require.Equal(t, "exact", level, "%s: %v", box, m["identity_detail"])
 			}
 			opts := oracle.CompareOptions{SameUIDs: true, ExtraFolders: true, IgnoreRoles: true, IgnoreFlag: func(flag string) bool {
 				return s.Kind() == "courier" && !strings.HasPrefix(flag, `\`)
