@@ -68,7 +68,9 @@ func (h *house) all(destinations []destination) {
 
 // kept reports whether all is as it was, as far as the server can have it. What
 // a Courier cannot have leaves the report at "uid"; the programs decide.
-func (d destination) kept(box mailsync.MailboxIdentity) bool { return box.Level == d.demand }
+func (d destination) kept(box mailsync.MailboxIdentity) bool {
+	return box.Level == d.demand || box.Level == mailhaul.LevelExact
+}
 
 // in makes another test the one that fails.
 func (h *house) in(t *testing.T) *house { h.t = t; return h }

@@ -3,8 +3,10 @@
 package maildir
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/mailhaul/mailhaul"
 )
@@ -58,7 +60,10 @@ func (t *Target) Imposable(ctx context.Context, m mailhaul.Mailbox, want mailhau
 // cannotName returns why the UIDLs cannot be had.
 func (t *Target) cannotName(dir string, messages []mailhaul.Message) string {
 	names := make(map[mailhaul.UIDL]bool)
-	for _, m := range messages {
+	served := slices.Clone(messages) // in the order of POP3
+	slices.SortStableFunc(served, func(a, b mailhaul.Message) int { return cmp.Compare(a.Order, b.Order) })
+	last, numbered := mailhaul.UIDL(""), false
+	for _, m := range served {
 		switch {
 		case m.UIDL == "":
 			continue
@@ -77,6 +82,17 @@ func (t *Target) cannotName(dir string, messages []mailhaul.Message) string {
 			return fmt.Sprintf("Courier takes unique-ids from file names, and %q is there twice", string(m.UIDL))
 		}
 		names[m.UIDL] = true
+		if n != 0 {
+			numbered = true
+			continue
+		}
+		if numbered || m.UIDL < last || leadingNumber(string(m.UIDL)) < leadingNumber(string(last)) {
+			return fmt.Sprintf("Courier's POP3 lists messages by their file names, which such unique-ids are: %q would come in another place than on the source", string(m.UIDL))
+		}
+		last = m.UIDL
+	}
+	if numbered && last != "" {
+		return "Courier's POP3 lists messages by their file names, which some of the unique-ids are and others are not: they would come in another order than on the source"
 	}
 	return ""
 }

@@ -271,6 +271,21 @@ func TestImposableRefusesWhatCourierCannotName(t *testing.T) {
 			require.Contains(t, can.Reason, reason)
 		}
 	}
+	for _, order := range []struct {
+		uidls []mailhaul.UIDL
+		kept  bool
+	}{
+		{[]mailhaul.UIDL{"a", "b", "c"}, true}, {[]mailhaul.UIDL{"b", "a"}, false}, {[]mailhaul.UIDL{"UID9-5", "UID7-5"}, true},
+		{[]mailhaul.UIDL{"a", "UID7-5"}, false}, {[]mailhaul.UIDL{"UID7-5", "a"}, false},
+	} {
+		var letters []letter
+		for i, uidl := range order.uidls {
+			letters = append(letters, letter{uid: mailhaul.UID(i + 1), uidl: uidl})
+		}
+		can, err := target.Imposable(context.Background(), inbox, identity(5, 0, letters...))
+		require.NoError(t, err)
+		require.Equal(t, order.kept, can.Level == mailhaul.LevelExact, "%q: %+v", order.uidls, can)
+	}
 	twice := identity(5, 0, letter{uid: 1, uidl: "x"}, letter{uid: 2, uidl: "x"})
 	can, err := target.Imposable(context.Background(), inbox, twice)
 	require.NoError(t, err)
