@@ -182,7 +182,11 @@ func (l *link) Read(p []byte) (int, error) {
 func (l *link) complete() { l.spent, l.got = 0, 0 }
 
 func (l *link) Write(p []byte) (int, error) {
-	if l.throttle != nil {
+	switch {
+	case l.throttle == nil:
+	case l.throttle.free:
+		l.throttle.write(len(p))
+	default:
 		l.hold(func() { l.throttle.write(len(p)) })
 	}
 	l.mu.Lock()

@@ -57,8 +57,9 @@ var errWanted = errors.New("the connection was given back, since the server allo
 
 // leash is what one connection has to do with a Throttle.
 type leash struct {
-	t  Throttle
-	id int64
+	t    Throttle
+	id   int64
+	free bool // t never makes anybody wait
 
 	// life ends with the connection. It is kept because the goroutines of the
 	// connection, which have no context of anybody's, wait for leave too.
@@ -84,6 +85,9 @@ func (cl *Client) leave(ctx context.Context, p *pool) (*leash, error) {
 		return nil, errParked
 	}
 	l := &leash{t: cl.cfg.Throttle}
+	if t, ok := l.t.(interface{ Unlimited() bool }); ok {
+		l.free = t.Unlimited()
+	}
 	l.life, l.end = context.WithCancel(context.Background())
 	waiting, cancel := context.WithCancelCause(ctx)
 	var watch sync.WaitGroup
@@ -240,12 +244,16 @@ func (c *conn) mayBegin(ctx context.Context, op string, messages int) (begun fun
 	if l == nil || c.phase() != "" {
 		return func() {}, nil // whoever may connect may log in
 	}
-	waiting, cancel := context.WithCancel(ctx)
+	waiting, cancel := ctx, func() {}
+	if !l.free {
+		waiting, cancel = context.WithCancel(ctx)
+		defer context.AfterFunc(l.life, cancel)()
+	}
 	defer cancel()
-	defer context.AfterFunc(l.life, cancel)()
-	if op == opLogout { // which nobody needs: where there is no leave the connection is closed
-		waiting, cancel = context.WithTimeout(waiting, brief)
-		defer cancel()
+	if op == opLogout && !l.free { // which nobody needs: where there is no leave the connection is closed
+		var end func()
+		waiting, end = context.WithTimeout(waiting, brief)
+		defer end()
 	}
 	for ask := true; ask; {
 		patient := true
@@ -293,6 +301,8 @@ func (c *conn) part(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
+	case <-c.dead:
+		return errWanted
 	case <-timer.C:
 		return nil
 	}

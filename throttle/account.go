@@ -236,6 +236,10 @@ func (a *Account) Idle(id int64) {
 	}
 }
 
+// Unlimited reports whether nothing ever has to wait for the account: its policy
+// is [Unlimited], and there are no budgets and no schedule.
+func (a *Account) Unlimited() bool { return a.free }
+
 // Messages waits for leave to read or write n messages.
 func (a *Account) Messages(ctx context.Context, n int) error {
 	if a.free {
