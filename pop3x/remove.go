@@ -19,8 +19,9 @@ const opDelete = "delete messages of"
 // deletesAhead is how many DELE may be ahead of their answers.
 const deletesAhead = 100
 
-// Remove implements [mailhaul.Remover], in a session of its own: DELE for each
-// message, and QUIT, whose answer is what counts (RFC 1939 section 6: until
+// Remove implements [mailhaul.Remover], in the session that is kept from the last
+// Reader (a server may not allow another so soon, LOGIN-DELAY) or else in one of
+// its own: DELE for each message, and QUIT, whose answer is what counts (RFC 1939 section 6: until
 // then nothing is removed, and if the connection is lost nothing will be).
 //
 // A message is known by its UIDL and its size; one whose UIDL others have too,
@@ -35,7 +36,6 @@ func (s *Source) Remove(ctx context.Context, m mailhaul.Mailbox, messages []mail
 	if len(messages) == 0 {
 		return nil, nil
 	}
-	s.Logout()
 	sess, err := s.take(ctx, false)
 	if err != nil {
 		return nil, err

@@ -12,11 +12,13 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/mailhaul/mailhaul"
+	"github.com/mailhaul/mailhaul/checkpoint"
 	"github.com/mailhaul/mailhaul/internal/corpus"
 	"github.com/mailhaul/mailhaul/internal/imapserver"
 	"github.com/mailhaul/mailhaul/internal/oracle"
 	"github.com/mailhaul/mailhaul/internal/testserver"
 	"github.com/mailhaul/mailhaul/pop3x"
+	mailsync "github.com/mailhaul/mailhaul/sync"
 )
 
 func TestPOP3Servers(t *testing.T) {
@@ -100,6 +102,12 @@ func TestPOP3Servers(t *testing.T) {
 				require.LessOrEqual(t, traffic.RoundTrips, int64(8))
 				require.NotContains(t, trace.String(), "RETR")
 				require.NotContains(t, trace.String(), "TOP 1")
+				if last := tt.reach(source, u); i == len(last)-1 {
+					removeMoved(t, r.state, cfg, to.Server, messages)
+					res, _ = runPOP3(t, r.state, cfg, to.Server)
+					require.Zero(t, res.Messages)
+					require.Len(t, target.User(to.User).Mailbox("INBOX").Messages(), messages)
+				}
 			}
 			cfg := pop3x.Config{Server: tt.reach(source, u)[0]}
 			cfg.Server.Credentials = testserver.Password("wrong-password")
@@ -110,6 +118,22 @@ func TestPOP3Servers(t *testing.T) {
 			require.NoError(t, wrong.Close())
 		})
 	}
+}
+
+// removeMoved deletes on the source what was moved: all of it.
+func removeMoved(t *testing.T, state string, from pop3x.Config, to mailhaul.Server, messages int) {
+	t.Helper()
+	store, err := checkpoint.Open(state, nil)
+	require.NoError(t, err)
+	defer store.Close()
+	source, err := pop3x.New(from)
+	require.NoError(t, err)
+	defer source.Close()
+	target := client(t, to)
+	defer target.Close()
+	out, err := mailsync.RemoveMoved(t.Context(), mailsync.RemoveOptions{Source: source, Target: target, Store: store})
+	require.NoError(t, err)
+	require.Equal(t, messages, out.Removed, "kept: %v, %q", out.Kept, source.Warnings())
 }
 
 // overTLS reaches a server with implicit TLS and with STLS.
