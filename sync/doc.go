@@ -47,7 +47,9 @@
 //     copy. It comes back. (TestCheckpointRolledBack, TestLostCheckpointAdopts)
 //
 //  4. The source is read-only: mailboxes are opened through Source.OpenReader
-//     and in no other way.
+//     and in no other way. [RemoveMoved] alone, which no Syncer calls, removes
+//     from a POP3 account what is safely on the target. (TestWhatIsNotRemoved,
+//     TestRemovalCutAnywhere)
 //
 //  5. The target's user wins. Flags merge three ways on what the source had at
 //     the last pass; a message that the target's user removed is never brought
