@@ -1,8 +1,11 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -10,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/mailhaul/mailhaul/internal/imapserver"
+	"github.com/mailhaul/mailhaul/internal/pop3server"
 	"github.com/mailhaul/mailhaul/throttle"
 )
 
@@ -84,4 +88,62 @@ func TestManyFoldersFewConnections(t *testing.T) {
 		r.fill("INBOX."+name, 20)
 	}
 	r.run("-preset", "courier", "-connections", "8", "-json").want(exitComplete).counts(map[string]int{"copied": 160})
+}
+
+// TestLimitsOfEitherProtocol: each option holds for a POP3 source as it does for
+// an IMAP one. What they mean over hours is tested in package throttle.
+func TestLimitsOfEitherProtocol(t *testing.T) {
+	schedule := filepath.Join(t.TempDir(), "schedule")
+	require.NoError(t, os.WriteFile(schedule, []byte("daily 00:00-24:00 UTC messages=40/s\n"), 0o600))
+	later := time.Now().UTC().Add(2 * time.Hour)
+	onPeak := later.Format("15:04-") + later.Add(time.Hour).Format("15:04 UTC") // a trickle, until then
+	for _, pop := range []bool{false, true} {
+		start := func(t *testing.T) *rig {
+			r := newRig(t, imapserver.Options{}, imapserver.Options{})
+			if pop {
+				r.popSource(30, pop3server.Options{})
+			} else {
+				r.fill("INBOX", 30)
+			}
+			return r
+		}
+		for _, tt := range []struct {
+			least time.Duration
+			args  []string
+		}{
+			{600 * time.Millisecond, []string{"-max-messages", "40/s"}},
+			{400 * time.Millisecond, []string{"-max-rate", "10kB/s"}},
+			{600 * time.Millisecond, []string{"-schedule", schedule}},
+			{0, []string{"-off-peak", onPeak}},
+			{0, []string{"-daily", "1MB"}},
+		} {
+			t.Run(fmt.Sprintf("pop3=%v %s", pop, tt.args[0]), func(t *testing.T) {
+				r := start(t)
+				begun := time.Now()
+				r.run(append(tt.args, "-json")...).want(exitComplete).counts(map[string]int{"copied": 30})
+				assert.GreaterOrEqual(t, time.Since(begun), tt.least)
+			})
+		}
+		t.Run(fmt.Sprintf("pop3=%v a day's budget is used up", pop), func(t *testing.T) {
+			r := start(t)
+			var once sync.Once
+			r.onStderr = func(text string) {
+				if strings.Contains(text, "a day allows for") {
+					once.Do(func() { r.signals <- os.Interrupt; r.signals <- os.Interrupt })
+				}
+			}
+			out := r.run("-daily", "3kB", "-json")
+			assert.NotEqual(t, exitComplete, out.status)
+			assert.Contains(t, out.stderr, "a day allows for")
+			r.onStderr = nil
+			// It is remembered: the next run waits at once.
+			once = sync.Once{}
+			r.onStderr = func(text string) {
+				if strings.Contains(text, "a day allows for") {
+					once.Do(func() { r.signals <- os.Interrupt; r.signals <- os.Interrupt })
+				}
+			}
+			assert.NotEqual(t, exitComplete, r.run("-daily", "3kB", "-json").status)
+		})
+	}
 }
