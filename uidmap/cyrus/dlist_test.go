@@ -110,6 +110,8 @@ func TestUIDLsOfOldMailboxes(t *testing.T) {
 	want := mailhaul.Identity{UIDValidity: 5, UIDLs: true, Messages: []mailhaul.Message{{UID: 7, UIDL: "7"}}}
 	require.Equal(t, mailhaul.LevelExact, target.judge(&state{}, want).Level)
 	require.Equal(t, mailhaul.LevelUID, target.judge(&state{options: "P"}, want).Level)
+	want.Messages = []mailhaul.Message{{UID: 7, UIDL: "7", Order: 2}, {UID: 8, UIDL: "8", Order: 1}}
+	require.Equal(t, mailhaul.LevelUID, target.judge(&state{}, want).Level, "the maildrop has another order")
 	want = mailhaul.Identity{UIDNext: 5}
 	require.Equal(t, mailhaul.LevelExact, target.judge(&state{lastUID: 100, validity: 9}, want).Level, "nothing is asked for")
 }

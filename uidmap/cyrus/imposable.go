@@ -10,6 +10,7 @@ import (
 
 	"github.com/mailhaul/mailhaul"
 	"github.com/mailhaul/mailhaul/uidmap"
+	"github.com/mailhaul/mailhaul/uidmap/internal/lineup"
 )
 
 // Imposable implements [mailhaul.Imposer]. Exact is everything but: UIDLs that
@@ -79,6 +80,10 @@ func (t *Target) judge(s *state, want mailhaul.Identity) mailhaul.Imposable {
 				return mailhaul.Imposable{Level: mailhaul.LevelUID, Reason: fmt.Sprintf(
 					"Cyrus makes UIDLs by its uidl_format alone (%v): UID %d would have %q and not %q", formula, m.UID, made, m.UIDL)}
 			}
+		}
+		if uid, ok := lineup.OrderIsThatOfUIDs(want.Messages); !ok {
+			return mailhaul.Imposable{Level: mailhaul.LevelUID, Reason: fmt.Sprintf(
+				"Cyrus's POP3 shows messages in the order of their UIDs, in which that of UID %d is not on the source", uid)}
 		}
 	}
 	return mailhaul.Imposable{Level: mailhaul.LevelExact}

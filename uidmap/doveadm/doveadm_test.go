@@ -260,6 +260,11 @@ func TestUIDLs(t *testing.T) {
 	can, err = d.Imposable(t.Context(), box, want)
 	require.NoError(t, err)
 	require.Equal(t, mailhaul.LevelExact, can.Level)
+	want.Messages[0].Order, want.Messages[1].Order = 2, 1
+	can, err = d.Imposable(t.Context(), box, want)
+	require.NoError(t, err)
+	require.Equal(t, mailhaul.LevelUID, can.Level, "the maildrop has another order")
+	want.Messages[0].Order, want.Messages[1].Order = 0, 0
 	move(t, d, box, want, []mailhaul.UID{4, 9}, 2)
 	require.Equal(t, []mailhaul.UIDL{"321.4", "321.9"}, uidls(t, s.Account(1).POP3))
 }

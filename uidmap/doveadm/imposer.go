@@ -246,6 +246,9 @@ func (d *Imposer) judge(st mailhaul.Status, want mailhaul.Identity) (mailhaul.Le
 			return mailhaul.LevelUID, fmt.Sprintf("the UIDL %.80q of UID %d is not what the server makes (%s); X-UIDL could carry it, or dsync", string(m.UIDL), m.UID, d.uidls)
 		}
 	}
+	if uid, ok := lineup.OrderIsThatOfUIDs(want.Messages); !ok {
+		return mailhaul.LevelUID, fmt.Sprintf("the server's POP3 shows messages in the order of their UIDs, in which that of UID %d is not on the source; dsync could carry the order", uid)
+	}
 	return mailhaul.LevelExact, ""
 }
 
