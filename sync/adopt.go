@@ -83,12 +83,15 @@ func (a *adoption) ours(p foundPair) bool {
 // than on the source: the server died, or the source's user has changed them
 // since they were sent.
 func (a *adoption) mend(p foundPair) {
-	if !a.ours(p) {
-		return // it was there before: its flags are its user's
-	}
 	m, known := a.j.sent[p.Source]
-	if !known {
+	switch before, tried := a.j.outlived[p.Source]; {
+	case a.ours(p) && !known:
 		m.flags = p.flags // an earlier run sent it, with flags that nobody knows
+	case a.ours(p):
+	case tried && p.Target >= before.watermark && before.validity == a.j.led.State().TargetValidity:
+		m, known = sentMessage{flags: before.flags}, true // the server had it after all
+	default:
+		return // it was there before: its flags are its user's
 	}
 	sent, _ := mailhaul.NormalizeFlags(m.flags)
 	if known && m.stored && sameFlags(sent, p.flags) || len(sent)+len(p.flags) == 0 {

@@ -397,6 +397,9 @@ func (j *job) settleIntents(c *comparison) {
 		default:
 			j.led.End(in.ID)
 			for uid := range left.All() {
+				if m, ours := j.sent[uid]; ours {
+					j.outlived[uid] = attempt{m.flags, in.Validity, in.Watermark}
+				}
 				delete(j.sent, uid)
 			}
 		}

@@ -361,6 +361,36 @@ func TestFlagsLostWithTheServerAreRestored(t *testing.T) {
 	require.Len(t, r.target.Snapshot("INBOX"), 2)
 }
 
+// The same, where the server finds the batch as late as when half of it comes
+// again, after the settle time: so does Dovecot's sdbox.
+func TestFlagsOfWhatIsFoundTooLateAreRestored(t *testing.T) {
+	r := newRig(t)
+	for i := range 8 {
+		r.source.Add("INBOX", mail("INBOX", i), []mailhaul.Flag{mailhaul.FlagSeen, "$Work"}[:1+i%2]...)
+	}
+	var files []string
+	r.target.Hooks.Append = func(_ string, batch []mailhaul.Outgoing) *memmail.Answer {
+		lost := &memmail.Answer{Store: make([]bool, len(batch)), Outcomes: make([]mailhaul.Outcome, len(batch)), Err: memmail.Lost("killed")}
+		if files == nil {
+			for i := range 8 {
+				files = append(files, mail("INBOX", i))
+			}
+			return lost
+		}
+		for _, body := range files {
+			r.target.Add("INBOX", body)
+		}
+		r.target.Hooks.Append = nil
+		return lost
+	}
+	r.run()
+	require.Len(t, r.target.Snapshot("INBOX"), 8)
+	for i, m := range r.target.Snapshot("INBOX") {
+		require.Len(t, m.Flags, 1+i%2, "UID %d", m.UID)
+	}
+	require.Zero(t, r.run().Copied)
+}
+
 // The same, where we die before the flags are set.
 func TestFlagsLostAreRestoredByTheNextRun(t *testing.T) {
 	r := newRig(t)

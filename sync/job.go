@@ -32,13 +32,14 @@ type job struct {
 	known   bool            // listing has been filled in
 	skipped mailhaul.UIDSet // those of them that an earlier run has moved
 
-	decided  map[Side]Decision // what Config.Confirm said
-	departed int               // copies whose messages are gone from the source, decided about
-	noReturn mailhaul.UIDSet   // messages that are not moved again, should nothing on the target look like them
-	sought   bool              // the target mailbox was found to be another, and the right one looked for
-	short    int               // messages that the source has and does not list
-	shorts   int               // how often it was asked again because of that
-	merges   int               // how often flags changed between reading and writing them
+	decided  map[Side]Decision        // what Config.Confirm said
+	departed int                      // copies whose messages are gone from the source, decided about
+	noReturn mailhaul.UIDSet          // messages that are not moved again, should nothing on the target look like them
+	sought   bool                     // the target mailbox was found to be another, and the right one looked for
+	short    int                      // messages that the source has and does not list
+	shorts   int                      // how often it was asked again because of that
+	outlived map[mailhaul.UID]attempt // messages that were sent, looked for until the settle time was over, and not found
+	merges   int                      // how often flags changed between reading and writing them
 
 	recognised mailhaul.UIDSet // UIDs on the target that this run has recorded by content
 
@@ -71,10 +72,11 @@ type job struct {
 func newJob(r *run, m folderMove, led *checkpoint.MailboxLedger) *job {
 	j := &job{
 		r: r, source: m.Source, folder: m, led: led, limit: r.cfg.BatchMessages,
-		sent:    make(map[mailhaul.UID]sentMessage),
-		checks:  make(map[mailhaul.UID]fingerprint),
-		strikes: make(map[mailhaul.UID]int),
-		lastErr: make(map[mailhaul.UID]error),
+		sent:     make(map[mailhaul.UID]sentMessage),
+		outlived: make(map[mailhaul.UID]attempt),
+		checks:   make(map[mailhaul.UID]fingerprint),
+		strikes:  make(map[mailhaul.UID]int),
+		lastErr:  make(map[mailhaul.UID]error),
 	}
 	if m.Target != nil {
 		j.target = *m.Target
@@ -87,6 +89,15 @@ type sentMessage struct {
 	size   int64
 	flags  []mailhaul.Flag
 	stored bool // the server said that it has it
+}
+
+// attempt is what was sent of a message, and to where, and not found there in
+// time. A Dovecot that was killed may find such messages when the next one is
+// appended, and show them without flags.
+type attempt struct {
+	flags     []mailhaul.Flag
+	validity  mailhaul.UIDValidity
+	watermark mailhaul.UID
 }
 
 // maxStrikes is how often a message may break a connection, or stay away
