@@ -5,6 +5,7 @@ package faultlab
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,6 +15,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -82,9 +84,47 @@ func (r *killRig) command(to testserver.Account, state string) *exec.Cmd {
 }
 
 // madeUp are keywords of a Maildir for letters in the names of its files whose
-// meaning a killed Dovecot has not written down. The message has the right ones
-// besides.
+// meaning a killed Dovecot has not written down.
 var madeUp = regexp.MustCompile(`^unknown-[0-9]+$`)
+
+// nameKeywords gives such keywords their names again: a Dovecot that is killed
+// may forget the names of keywords that it had stored and shown before, which
+// no client can tell from their removal. Each that a message lacks must be
+// there under a name made up.
+func (r *killRig) nameKeywords(after *oracle.Account) {
+	named := 0
+	for i := range after.Mailboxes {
+		box := &after.Mailboxes[i]
+		from := r.before.Find(box.Path...)
+		if from == nil {
+			continue
+		}
+		flags := make(map[[sha256.Size]byte][]string)
+		for _, m := range from.Messages {
+			flags[m.Sum] = m.Flags
+		}
+		for k := range box.Messages {
+			m := &box.Messages[k]
+			unnamed := 0
+			for _, f := range m.Flags {
+				if madeUp.MatchString(f) {
+					unnamed++
+				}
+			}
+			for _, f := range flags[m.Sum] {
+				if unnamed > 0 && !strings.HasPrefix(f, `\`) && !slices.Contains(m.Flags, f) {
+					m.Flags = append(m.Flags, f)
+					unnamed--
+					named++
+				}
+			}
+			slices.Sort(m.Flags)
+		}
+	}
+	if named > 0 {
+		r.t.Logf("%d keywords whose names the target has forgotten", named)
+	}
+}
 
 // account makes an empty one on the target.
 func (r *killRig) account(n int) testserver.Account {
@@ -103,7 +143,9 @@ func (r *killRig) finish(to testserver.Account, state string) (report report) {
 	cmd := r.command(to, state)
 	require.NoError(r.t, cmd.Run(), "%v", cmd.Stderr)
 	require.NoError(r.t, json.Unmarshal(cmd.Stdout.(*bytes.Buffer).Bytes(), &report))
-	for _, d := range oracle.Compare(r.before, r.snapshot(to), oracle.CompareOptions{ExtraFolders: true, IgnoreFlag: madeUp.MatchString}) {
+	after := r.snapshot(to)
+	r.nameKeywords(after)
+	for _, d := range oracle.Compare(r.before, after, oracle.CompareOptions{ExtraFolders: true, IgnoreFlag: madeUp.MatchString}) {
 		r.t.Error(d)
 	}
 	store, err := checkpoint.Open(state, nil)
