@@ -23,7 +23,7 @@ import (
 )
 
 // promisedCuts is how many cuts an ordinary run makes at least.
-const promisedCuts = 50000
+const promisedCuts = 150000
 
 // setting is a pair of servers, and what they hold when the session begins.
 type setting struct {
@@ -31,22 +31,23 @@ type setting struct {
 	source imapserver.Options
 	target imapserver.Options
 	fill   func(r *cutRig)
+	change func(r *cutRig)           // after a first pass that is not cut; nil: the first pass is
 	habit  func(h *imapserver.Hooks) // of the target
-	part   int                       // how many of a hundred cuts an ordinary run makes; 0: all
+	ways   int                       // in how many ways, of four, each octet is cut by an ordinary run; 0: in all
 }
 
-// share returns how many of a hundred cuts this kind of run makes.
-func (s *setting) share() int {
-	part := 100
-	if s.part > 0 && !*large {
-		part = s.part
+// takes reports whether this kind of run makes a cut: each octet is cut in the
+// next of the ways.
+func (s *setting) takes(c cut, rnd *rand.Rand) bool {
+	if s.ways > 0 && !*large && (c.at*s.ways+int(*seed)+int(c.how))%int(endings) >= s.ways {
+		return false
 	}
-	return share(part)
+	return rnd.IntN(100) < share(100)
 }
 
 // lateSetting is a server that takes its time between the last octet and the
 // mailbox, whether anybody is still there or not.
-var lateSetting = &setting{name: "stores late", part: 40, fill: (*cutRig).usual, habit: func(h *imapserver.Hooks) {
+var lateSetting = &setting{name: "stores late", fill: (*cutRig).usual, habit: func(h *imapserver.Hooks) {
 	h.Append = func(string, string, *imapserver.Message) error {
 		time.Sleep(settleTime / 4) // three in a batch
 		return nil
@@ -69,16 +70,16 @@ func answers(change func(tag string) imapserver.Action) func(h *imapserver.Hooks
 
 var settings = []*setting{
 	lateSetting,
-	{name: "stores and says NO", part: 8, fill: (*cutRig).usual, habit: answers(func(tag string) imapserver.Action {
+	{name: "stores and says NO", ways: 2, fill: (*cutRig).usual, habit: answers(func(tag string) imapserver.Action {
 		return imapserver.Action{Replace: []byte(tag + " NO [SERVERBUG] Internal error\r\n")}
 	})},
-	{name: "stores and says BYE", part: 8, fill: (*cutRig).usual, habit: answers(func(string) imapserver.Action {
+	{name: "stores and says BYE", ways: 2, fill: (*cutRig).usual, habit: answers(func(string) imapserver.Action {
 		return imapserver.Action{Replace: []byte("* BYE going down\r\n"), End: imapserver.Close, After: imapserver.All}
 	})},
-	{name: "stores and says nothing", part: 8, fill: (*cutRig).usual, habit: answers(func(string) imapserver.Action {
+	{name: "stores and says nothing", ways: 2, fill: (*cutRig).usual, habit: answers(func(string) imapserver.Action {
 		return imapserver.Action{Drop: true, End: imapserver.Hang}
 	})},
-	{name: "closes without a greeting", part: 8, fill: (*cutRig).usual, habit: func(h *imapserver.Hooks) {
+	{name: "closes without a greeting", fill: (*cutRig).usual, habit: func(h *imapserver.Hooks) {
 		h.Accept = func(n int) error {
 			if n <= 2 {
 				return errors.New("too busy")
@@ -86,10 +87,12 @@ var settings = []*setting{
 			return nil
 		}
 	}},
-	{name: "short literals only", part: 8, fill: (*cutRig).usual, target: imapserver.Options{Caps: imapserver.With("LITERAL-")}},
+	{name: "short literals only", fill: (*cutRig).usual, target: imapserver.Options{Caps: imapserver.With("LITERAL-")}},
 	{name: "all extensions", fill: (*cutRig).usual},
 	{name: "no extensions", fill: (*cutRig).usual, source: imapserver.Options{Caps: []string{}}, target: imapserver.Options{Caps: []string{}}},
-	{name: "mail is there already", part: 60, fill: func(r *cutRig) {
+	{name: "second pass, all extensions", ways: 2, fill: (*cutRig).usual, change: (*cutRig).secondPass},
+	{name: "second pass, no extensions", ways: 2, fill: (*cutRig).usual, change: (*cutRig).secondPass, source: imapserver.Options{Caps: []string{}}, target: imapserver.Options{Caps: []string{}}},
+	{name: "mail is there already", fill: func(r *cutRig) {
 		r.usual()
 		for _, m := range r.source.Mailbox("INBOX").Messages()[:2] {
 			m.UID = 0
@@ -104,6 +107,9 @@ type cutRig struct {
 	source, target *imapserver.User
 	nets           [2]*network
 	disk           *checkpoint.Memory
+
+	departed string   // a message that is gone from the source: its copy is removed, or flagged
+	theirs   []string // what else the target holds
 }
 
 func (r *cutRig) usual() {
@@ -129,7 +135,30 @@ func newCutRig(s *setting) *cutRig {
 	}
 	r.source, r.target = r.servers[0].AddUser("u", "p"), r.servers[1].AddUser("u", "p")
 	s.fill(r)
+	if s.change != nil {
+		if _, err := r.migrate(); err != nil {
+			panic(err)
+		}
+		s.change(r)
+		for _, n := range r.nets {
+			n.gone = [2]int{}
+		}
+	}
 	return r
+}
+
+// secondPass lets the source's user remove, answer and get mail, and the
+// target's user mark a message of his own as deleted.
+func (r *cutRig) secondPass() {
+	box := r.source.Mailbox("INBOX")
+	first := box.Messages()[0]
+	r.departed = string(first.Body)
+	box.Expunge(first.UID)
+	box.SetFlags(box.Messages()[0].UID, []mailhaul.Flag{"$Work", mailhaul.FlagAnswered})
+	box.Add(imapserver.Message{Body: []byte("Message-ID: <new@x>\r\nSubject: s\r\n\r\nnew\r\n"), Flags: []mailhaul.Flag{mailhaul.FlagSeen}, Date: addDate})
+	own := imapserver.Message{Body: []byte("Message-ID: <own@x>\r\n\r\nown\r\n"), Flags: []mailhaul.Flag{mailhaul.FlagDeleted}, Date: addDate}
+	r.target.Mailbox("INBOX").Add(own)
+	r.theirs = append(r.theirs, "INBOX "+line(own.Body, own.Flags, own.Date))
 }
 
 func (r *cutRig) client(side int) *imapx.Client {
@@ -151,7 +180,7 @@ func (r *cutRig) migrate(configure ...func(*mailsync.Config)) (*mailsync.Result,
 	from, to := r.client(0), r.client(1)
 	defer from.Close()
 	defer to.Close()
-	cfg := mailsync.Config{Source: from, Target: to, Store: r.disk, SettleTime: settleTime, Mailboxes: 1, BatchMessages: 3}
+	cfg := mailsync.Config{Source: from, Target: to, Store: r.disk, SettleTime: settleTime, Mailboxes: 1, BatchMessages: 3, Deletes: mailsync.DeletesRemove}
 	for _, f := range configure {
 		f(&cfg)
 	}
@@ -174,7 +203,13 @@ func (r *cutRig) differences(was []string) []string {
 	for i := range out {
 		out[i] = "the source was changed: " + out[i]
 	}
-	out = append(out, diff(was, boxLines(r.target))...)
+	there := boxLines(r.target)
+	if r.departed != "" {
+		// The connection broke between STORE and UID EXPUNGE, or there is no UID EXPUNGE.
+		flagged := "INBOX " + line([]byte(r.departed), []mailhaul.Flag{mailhaul.FlagSeen, mailhaul.FlagDeleted}, addDate)
+		there = slices.DeleteFunc(there, func(l string) bool { return l == flagged })
+	}
+	out = append(out, diff(slices.Concat(was, r.theirs), there)...)
 	if err := checkpoint.Check(context.Background(), r.disk); err != nil {
 		out = append(out, err.Error())
 	}
@@ -212,6 +247,9 @@ func TestCutAtEveryOctet(t *testing.T) {
 					if d := r.differences(was); len(d) > 0 {
 						t.Fatal(strings.Join(d, "\n"))
 					}
+					if s.change != nil && s.target.Caps == nil && strings.Contains(fmt.Sprint(boxLines(r.target)), "<0@x>") {
+						t.Fatal("the copy of a message that is gone was not removed")
+					}
 					octets = [2][2]int{r.nets[0].gone, r.nets[1].gone}
 				})
 				t.Logf("octets: source %v, target %v", octets[0], octets[1])
@@ -222,11 +260,12 @@ func TestCutAtEveryOctet(t *testing.T) {
 							rnd := rand.New(rand.NewPCG(*seed, uint64(100*i+10*side+dir)))
 							for at := range octets[side][dir] + 1 {
 								for how := range endings {
-									if rnd.IntN(100) >= s.share() {
+									c := cut{direction(dir), at, how}
+									if !s.takes(c, rnd) {
 										continue
 									}
 									synctest.Test(t, func(t *testing.T) {
-										if cutOnce(t, s, side, cut{direction(dir), at, how}, &resumed, &longest) {
+										if cutOnce(t, s, side, c, &resumed, &longest) {
 											cuts.Add(1)
 										}
 									})

@@ -5,6 +5,7 @@ package faultlab
 import (
 	"flag"
 	"math/rand/v2"
+	"runtime/debug"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -17,7 +18,11 @@ var (
 	large = flag.Bool("faultlab.large", false, "take all, or many more, where a sample is drawn otherwise")
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	// Each world is small and soon forgotten.
+	debug.SetGCPercent(400)
+	goleak.VerifyTestMain(m)
+}
 
 // share returns how many of n cases this kind of run takes: a tenth under the
 // race detector and with -short.
