@@ -155,11 +155,11 @@ func TestFileCutAfterEachPage(t *testing.T) {
 			return
 		}
 	}
-	reached(t, "files cut", &honest, share(600))
-	reached(t, "files of a disk that lies", &lying, share(150))
+	reached(t, "files cut", &honest, share(1000))
+	reached(t, "files of a disk that lies", &lying, share(300))
 }
 
-// record migrates an account, twice, and returns the images of the file.
+// record migrates an account, several times, and returns the images of the file.
 func record(t *testing.T, path string) [][]byte {
 	w := newWorld(plain)
 	w.cfg.BatchMessages = 3
@@ -174,13 +174,13 @@ func record(t *testing.T, path string) [][]byte {
 		t.Fatal(err)
 	}
 	p.images = append(p.images, start)
-	for range 3 {
+	for i := range 5 {
 		if l := w.live(t, nil, func(c *mailsync.Config) { c.Store = p }); l.err != nil {
 			t.Fatal(l.err)
 		}
-		fill(w.source, "INBOX", 100, 150)
+		fill(w.source, "INBOX", 100*i+100, 100*i+150)
 		w.cfg.BatchMessages = 10
-		fill(w.source, "Many", 0, 300)
+		fill(w.source, "Many", 300*i, 300*i+300)
 	}
 	if err := store.Close(); err != nil {
 		t.Fatal(err)
