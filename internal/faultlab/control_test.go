@@ -21,11 +21,18 @@ import (
 )
 
 // brokenEngines are the controls.
+//
+// A checkpoint that is rolled back cannot show two of them. A run ends when it
+// has heard of everything that it sent, or has waited for it: nothing is on its
+// way when an older checkpoint is restored, so whoever waits then sees no more
+// than who does not. And an engine that records too early makes its checkpoint
+// say more than is true, where a rollback makes it say less: each message that
+// an older one names has been stored by the end of the run that is undone.
 var brokenEngines = []struct {
 	name   string
 	damage func(*mailsync.Config)
 	server string // the persona that does not make the engine notice in time
-	back   bool   // a checkpoint that is older than the truth shows it too
+	back   bool   // a checkpoint that is older than the truth shows it
 }{
 	{"does not look for a batch whose answer is missing", func(c *mailsync.Config) { c.Target = &blindTarget{c.Target} }, "plain", true},
 	{"does not wait for the settle time", func(c *mailsync.Config) { c.SettleTime = time.Nanosecond }, "plain", false},
