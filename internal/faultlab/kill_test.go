@@ -50,7 +50,9 @@ type killRig struct {
 func newKillRig(t *testing.T, store string) *killRig {
 	r := &killRig{t: t, messages: 500}
 	r.source = testserver.Dovecot(t, testserver.DovecotOptions{})
-	r.target = testserver.Dovecot(t, testserver.DovecotOptions{Store: store})
+	// Nobody is to wait for two minutes for a lock of the dead.
+	locks := []string{"mail_max_lock_timeout = 5 secs"}
+	r.target = testserver.Dovecot(t, testserver.DovecotOptions{Store: store, Extra: locks})
 	r.from = r.source.Account(1)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
