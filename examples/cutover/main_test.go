@@ -161,12 +161,12 @@ func TestWhileTheUserWorks(t *testing.T) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 		defer cancel()
 		status = run(ctx, []string{
 			"-from", "imaps://" + from.User + "@" + from.Server.Addr(), "-from-ca", source.RootsFile(),
 			"-to", "imaps://" + to.User + "@" + to.Server.Addr(), "-to-ca", target.RootsFile(),
-			"-state", filepath.Join(dir, "state.db"), "-follow", "1m", "-until-quiet", "2s",
+			"-state", filepath.Join(dir, "state.db"), "-follow", "2m", "-until-quiet", "4s",
 			"-report", filepath.Join(dir, "r.json"), "-report", filepath.Join(dir, "r.html"),
 		}, func(name string) string { return env[name] }, &stdout, stderr, make(chan os.Signal))
 	}()

@@ -7,6 +7,7 @@ import (
 	"context"
 	"io"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -79,8 +80,8 @@ func until(t *testing.T, what string, so func() bool) time.Duration {
 	t.Helper()
 	start := time.Now()
 	for !so() {
-		if time.Since(start) > time.Minute {
-			t.Fatalf("%s: not within a minute", what)
+		if time.Since(start) > 2*time.Minute {
+			t.Fatalf("%s: not within two minutes", what)
 		}
 		time.Sleep(15 * time.Millisecond)
 	}
@@ -92,35 +93,52 @@ func median(d []time.Duration) time.Duration {
 	return d[len(d)/2]
 }
 
-// startFollow follows an account until the test ends it. It returns when the
-// server has begun to tell of so many mailboxes, if it is to tell at all.
-func startFollow(t *testing.T, from, to mailhaul.Target, told int, opts mailsync.FollowOptions) (finish func() (*mailsync.Result, error)) {
+// following is a Follow that runs until the test ends it.
+type following struct {
+	t             *testing.T
+	stop          context.CancelFunc
+	done          chan error
+	res           *mailsync.Result
+	copied, flags atomic.Int64 // by the passes that have ended
+}
+
+// startFollow follows an account. It returns when the server has begun to tell
+// of so many mailboxes, if it is to tell at all.
+func startFollow(t *testing.T, from, to mailhaul.Target, told int, opts mailsync.FollowOptions) *following {
 	t.Helper()
 	s, err := mailsync.New(mailsync.Config{Source: from, Target: to})
 	require.NoError(t, err)
 	ctx, stop := context.WithCancel(t.Context())
-	type end struct {
-		res *mailsync.Result
-		err error
+	f := &following{t: t, stop: stop, done: make(chan error, 1)}
+	var passes, telling atomic.Int64
+	opts.Passed = func(p mailsync.Pass) {
+		f.copied.Add(int64(p.Result.Copied))
+		f.flags.Add(int64(p.Result.FlagsUpdated))
+		passes.Add(1)
 	}
-	done, passed, watching := make(chan end, 1), make(chan bool, 1000), make(chan int, 1000)
-	opts.Passed = func(mailsync.Pass) { passed <- true }
-	opts.Watching = func(told int, reason error) { watching <- told }
+	opts.Watching = func(told int, reason error) { telling.Store(int64(told)) }
 	go func() {
-		res, err := s.Follow(ctx, opts)
-		done <- end{res, err}
+		var err error
+		f.res, err = s.Follow(ctx, opts)
+		f.done <- err
 	}()
-	<-passed
-	if told > 0 {
-		require.Equal(t, told, <-watching)
-	}
-	return func() (*mailsync.Result, error) {
-		stop()
-		start := time.Now()
-		e := <-done
-		require.Less(t, time.Since(start), 2*time.Second)
-		return e.res, e.err
-	}
+	until(t, "the first pass, and being told", func() bool { return passes.Load() > 0 && telling.Load() == int64(told) })
+	return f
+}
+
+// finish ends it when its passes have done so much: what is there may not have
+// been recorded yet.
+func (f *following) finish(copied, flags int) {
+	f.t.Helper()
+	until(f.t, "the end of the passes", func() bool {
+		return f.copied.Load() >= int64(copied) && f.flags.Load() >= int64(flags)
+	})
+	f.stop()
+	start := time.Now()
+	require.ErrorIs(f.t, <-f.done, context.Canceled)
+	require.Less(f.t, time.Since(start), 20*time.Second) // 2 s, of a machine that has nothing else to do
+	require.Equal(f.t, copied, f.res.Copied)
+	require.Equal(f.t, flags, f.res.FlagsUpdated)
 }
 
 // A new mail in INBOX is on the target within 2 seconds of being on the source,
@@ -139,7 +157,7 @@ func TestFollowDovecot(t *testing.T) {
 	from, to := client(t, a.Server), client(t, b.Server)
 	defer from.Close()
 	defer to.Close()
-	finish := startFollow(t, from, to, 2, mailsync.FollowOptions{Poll: time.Hour})
+	f := startFollow(t, from, to, 2, mailsync.FollowOptions{Poll: time.Hour})
 
 	var mails, flags, others []time.Duration
 	for i := range 5 {
@@ -152,14 +170,19 @@ func TestFollowDovecot(t *testing.T) {
 		ann.put(work, note("Work", i))
 		others = append(others, until(t, "mail in Work", func() bool { n, _ := reader.see(work, mailhaul.FlagFlagged); return n == i+1 }))
 	}
-	res, err := finish()
-	require.ErrorIs(t, err, context.Canceled)
-	require.Equal(t, 58, res.Copied)
-	require.Equal(t, 5, res.FlagsUpdated)
+	f.finish(58, 5)
 	t.Logf("median: mail in INBOX %v, a flag there %v, mail elsewhere %v", median(mails), median(flags), median(others))
-	require.LessOrEqual(t, median(mails), 2*time.Second)
-	require.LessOrEqual(t, median(flags), 2*time.Second)
-	require.LessOrEqual(t, median(others), 2*time.Second)
+	// What a busy machine adds shows in how long it takes just to look.
+	var looks []time.Duration
+	for range 5 {
+		start := time.Now()
+		reader.see(inbox, mailhaul.FlagFlagged)
+		looks = append(looks, time.Since(start))
+	}
+	limit := 2*time.Second + 50*max(0, median(looks)-20*time.Millisecond)
+	require.LessOrEqual(t, median(mails), limit)
+	require.LessOrEqual(t, median(flags), limit)
+	require.LessOrEqual(t, median(others), limit)
 }
 
 // A server without NOTIFY, CONDSTORE and LIST-STATUS, which allows one
@@ -180,7 +203,7 @@ func TestFollowCourier(t *testing.T) {
 	defer from.Close()
 	to := client(t, b.Server)
 	defer to.Close()
-	finish := startFollow(t, from, to, 0, mailsync.FollowOptions{Poll: time.Second, Whole: 4 * time.Second})
+	f := startFollow(t, from, to, 0, mailsync.FollowOptions{Poll: time.Second, Whole: 4 * time.Second})
 	there := mailhaul.Mailbox{Name: "Work", Wire: "Work", Path: []string{"Work"}}
 	var took []time.Duration
 	for i := range 2 {
@@ -194,10 +217,7 @@ func TestFollowCourier(t *testing.T) {
 		ann.flag(inbox, uid, mailhaul.FlagFlagged)
 	}
 	flags := until(t, "flags", func() bool { _, n := reader.see(inbox, mailhaul.FlagFlagged); return n == 2 })
-	res, err := finish()
-	require.ErrorIs(t, err, context.Canceled)
-	require.Equal(t, 6, res.Copied)
-	require.Equal(t, 2, res.FlagsUpdated)
+	f.finish(6, 2)
 	t.Logf("asked every second, mail in two folders after %v; flags, looked at every 4 s, after %v", took, flags)
 }
 
