@@ -49,8 +49,16 @@ func (j *job) compare(ctx context.Context) (*comparison, error) {
 		}
 		c, err = j.comparePair(ctx)
 	}
+	for errors.Is(err, errShort) {
+		c, err = j.comparePair(ctx)
+	}
 	return c, err
 }
+
+// errShort says that the source lists fewer messages than it has. Some may have
+// been deleted while it was listed, so it is asked again, before anything
+// follows from it.
+var errShort = errors.New("the source lists too few messages")
 
 // errAnother says that the target mailbox has another UIDVALIDITY than before.
 var errAnother = errors.New("the target mailbox is another one")
@@ -84,18 +92,28 @@ func (j *job) comparePair(ctx context.Context) (*comparison, error) {
 	if err != nil {
 		return nil, err
 	}
+	if j.short = shortage(s.Status(), listing); j.short > 0 && j.shorts < maxShorts {
+		j.shorts++
+		return nil, errShort
+	}
 	recorded, mapped, err := j.led.Sets(ctx)
 	if err != nil {
 		return nil, err
 	}
 	j.firstListing(listing, recorded)
-	j.short = shortage(s.Status(), listing)
 	j.top, j.there = 0, present.Len()
 
 	c := &comparison{source: s.Status(), present: present.Len(), next: nextUID(s.Status(), listing), target: t.Status(), asOf: t.Status().HighestModSeq}
 	absent, err := j.absences(ctx, s.Status(), t.Status(), listing, recorded, present, mapped, state.Explained)
 	if err != nil {
 		return nil, err
+	}
+	if j.rebased.Len() > 0 {
+		// Whether their users have touched these is to be seen against what the
+		// source had before this run: the next one decides.
+		n := len(absent.orphans)
+		absent.orphans = slices.DeleteFunc(absent.orphans, func(rec checkpoint.Record) bool { return j.rebased.Contains(rec.Source) })
+		absent.departed = absent.departed || len(absent.orphans) < n
 	}
 	if absent.again { // refused: those are not recorded any more
 		if recorded, mapped, err = j.led.Sets(ctx); err != nil {

@@ -212,6 +212,13 @@ func (j *job) deleteCopies(ctx context.Context, w mailhaul.Writer, found []orpha
 		switch {
 		case err == nil:
 			j.res.Deleted += len(kept)
+			j.mu.Lock()
+			j.there = max(0, j.there-len(kept)) // they are not missed at the end
+			j.mu.Unlock()
+			if late := sources.Intersect(j.listing); len(late) > 0 { // it went after this run first looked
+				j.vanish(late)
+				j.skipped = j.skipped.Minus(late)
+			}
 			return j.led.Forget(ctx, sources)
 		case !errors.Is(err, mailhaul.ErrUnsupported):
 			return err

@@ -473,3 +473,44 @@ func TestPlanCountsDeletions(t *testing.T) {
 		})
 	}
 }
+
+// What a pass has deleted itself is not missed by it at the end; and a copy
+// whose flags the same pass has merged is left to the next one, since its user's
+// change may look like the source's.
+func TestDeletionsAreNotDoubted(t *testing.T) {
+	r := newRig(t)
+	r.cfg.Deletes = mailsync.DeletesRemove
+	r.fill("INBOX", 20)
+	r.run()
+	r.source.Expunge("INBOX", 1, 2)
+	opened := 0
+	r.target.Hooks.Open = func(_ string, write bool) error {
+		if !write {
+			opened++
+		}
+		return nil
+	}
+	require.Equal(t, 2, r.run().Deleted)
+	require.Equal(t, 1, opened, "it is compared once")
+
+	// Both users do the same to a flag; then the copy's user removes another,
+	// so that the mailbox is looked at twice, and the source's user deletes it.
+	both := func(m *memmail.Stored) { m.Flags = []mailhaul.Flag{mailhaul.FlagFlagged} }
+	r.source.Change("INBOX", 5, both)
+	target := r.target.Snapshot("INBOX")
+	r.target.Change("INBOX", target[2].UID, both)
+	lists := 0
+	r.target.Hooks.List = func() error {
+		if lists++; lists == 2 {
+			r.source.Expunge("INBOX", 5, 7)
+			r.target.Expunge("INBOX", target[3].UID)
+		}
+		return nil
+	}
+	r.source.Add("INBOX", mail("new", 1))
+	res := r.run()
+	require.Equal(t, 1, res.Copied)
+	require.Equal(t, 1, res.Deleted)
+	require.Equal(t, 1, res.Vanished, "it was there when the run began")
+	require.Equal(t, 1, r.run().Deleted, "now its flags are what the source had")
+}

@@ -39,6 +39,7 @@ type job struct {
 	short    int                      // messages that the source has and does not list
 	shorts   int                      // how often it was asked again because of that
 	outlived map[mailhaul.UID]attempt // messages that were sent, looked for until the settle time was over, and not found
+	rebased  mailhaul.UIDSet          // messages whose flags this run has merged
 	merges   int                      // how often flags changed between reading and writing them
 
 	recognised mailhaul.UIDSet // UIDs on the target that this run has recorded by content
@@ -240,7 +241,7 @@ func (j *job) pass(ctx context.Context) (again bool, err error) {
 	}
 	if j.short > 0 && j.shorts < maxShorts {
 		j.shorts++
-		return true, nil // some may have been deleted while it was listed
+		return true, nil // as in compare, which has not been asked
 	}
 	return j.proveIdentity(ctx)
 }

@@ -198,6 +198,7 @@ func (j *job) surprised(now mailhaul.Status, c *comparison) bool {
 // with, and writes the bases of flags that need no change on the target.
 func (j *job) settleSource(ctx context.Context, status mailhaul.Status, flags []flagWork) error {
 	for _, f := range flags {
+		j.rebased.Add(f.record.Source)
 		if err := j.led.Put(ctx, f.record); err != nil {
 			return err
 		}
@@ -241,6 +242,7 @@ func (j *job) storeFlags(ctx context.Context, w mailhaul.Writer, work []flagWork
 		if modified.Contains(f.change.UID) {
 			continue
 		}
+		j.rebased.Add(f.record.Source)
 		if err := j.led.Put(ctx, f.record); err != nil {
 			return false, err
 		}
