@@ -34,7 +34,7 @@ func BenchmarkAgainstPlainCopy(b *testing.B) {
 	for _, store := range []string{"maildir", "sdbox", "mdbox"} {
 		s := testserver.Dovecot(b, testserver.DovecotOptions{Store: store})
 		cl := client(b, s.Account(1).Server)
-		f, err := filler.New(filler.Config{Target: cl, Max: count})
+		f, err := filler.New(filler.Config{Target: cl, Max: 1 << 30})
 		require.NoError(b, err)
 		run := 0
 		move := func(b *testing.B, d *doveadm.Imposer, uids []mailhaul.UID) time.Duration {

@@ -24,7 +24,7 @@ func BenchmarkHoles(b *testing.B) {
 		b.Run(store, func(b *testing.B) {
 			s := testserver.Dovecot(b, testserver.DovecotOptions{Store: store})
 			cl := client(b, s.Account(1).Server)
-			f := imposer(b, cl, count)
+			f := imposer(b, cl, 1<<30)
 			run := 0
 			move := func(uids []mailhaul.UID) time.Duration {
 				run++
