@@ -240,9 +240,10 @@ func (c *Client) Restore() {
 }
 
 // copyTree copies what is below a folder, with its modes: programs refuse
-// configurations that others can read.
+// configurations that others can read. Its folders look as if nobody had been
+// there for an hour: mbsync waits a second where somebody has.
 func copyTree(to, from string) error {
-	return filepath.WalkDir(from, func(name string, d fs.DirEntry, err error) error {
+	err := filepath.WalkDir(from, func(name string, d fs.DirEntry, err error) error {
 		if err != nil || name == from {
 			return err
 		}
@@ -262,6 +263,16 @@ func copyTree(to, from string) error {
 			return err
 		}
 		return os.Chtimes(there, info.ModTime(), info.ModTime())
+	})
+	if err != nil {
+		return err
+	}
+	long := time.Now().Add(-time.Hour)
+	return filepath.WalkDir(to, func(name string, d fs.DirEntry, err error) error {
+		if err != nil || !d.IsDir() {
+			return err
+		}
+		return os.Chtimes(name, long, long)
 	})
 }
 
