@@ -192,8 +192,8 @@ func destinations() []destination {
 	all := []destination{
 		dovecotBy("maildir", byDsync, testserver.UIDLsOdd),
 		dovecotBy("sdbox", byDsync, testserver.UIDLsGmail),
-		dovecotBy("mdbox", byDsync, testserver.UIDLsCyrus),
-		dovecotBy("maildir", byCommand, testserver.UIDLsDovecot),
+		dovecotBy("mdbox", byDsync, testserver.UIDLsOdd),
+		dovecotBy("maildir", byCommand, testserver.UIDLsGmail),
 		dovecotBy("maildir", byHTTP, testserver.UIDLsDovecot),
 		dovecotBy("sdbox", byHTTP, testserver.UIDLsCyrus),
 		dovecotBy("mdbox", byHTTP, testserver.UIDLsDovecot),
