@@ -84,6 +84,11 @@ func TestWriterHasTheMailboxAlone(t *testing.T) {
 				case "EXAMINE", "SELECT":
 					name := strings.Trim(strings.TrimSuffix(args, " (CONDSTORE)"), `"`)
 					if command == "SELECT" {
+						// The server may not have seen yet that another connection
+						// has ended.
+						mu.Unlock()
+						time.Sleep(time.Second)
+						mu.Lock()
 						for n, other := range selected {
 							assert.False(t, n != c.Number() && other == name, "%s is left open", name)
 						}

@@ -127,7 +127,7 @@ func TestDryRunWritesNothing(t *testing.T) {
 	require.Len(t, r.target.User("ada").Mailboxes(), 1)
 
 	m := r.run("-dry-run", "-json").want(exitComplete).counts(map[string]int{"messages": 15, "move": 15})
-	require.Equal(t, []string{"bytes", "from", "mailboxes", "messages", "move", "room", "to", "warnings"}, slices.Sorted(maps.Keys(m)))
+	require.Equal(t, []string{"bytes", "delete", "from", "held", "mailboxes", "messages", "move", "room", "to", "warnings"}, slices.Sorted(maps.Keys(m)))
 	require.Len(t, m["mailboxes"], 2)
 
 	// With a checkpoint: it is read, and left as it is.
