@@ -86,7 +86,7 @@ func (t *Target) cannotName(dir string, messages []mailhaul.Message) string {
 			numbered = true
 			continue
 		}
-		if numbered || m.UIDL < last || leadingNumber(string(m.UIDL)) < leadingNumber(string(last)) {
+		if numbered || last != "" && compareNames(string(m.UIDL), string(last)) < 0 {
 			return fmt.Sprintf("Courier's POP3 lists messages by their file names, which such unique-ids are: %q would come in another place than on the source", string(m.UIDL))
 		}
 		last = m.UIDL

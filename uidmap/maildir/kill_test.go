@@ -92,6 +92,22 @@ func startKill(t *testing.T, cfg Config) *Target {
 	return target
 }
 
+// killLevel is what can be had for those of killLetters that are still to come:
+// Courier's POP3 cannot list the messages that it names by number between those
+// that have their UIDLs as names.
+func killLevel(flavor Flavor, rest []letter) mailhaul.Level {
+	numbered := 0
+	for _, l := range rest {
+		if strings.HasPrefix(string(l.uidl), "UID") {
+			numbered++
+		}
+	}
+	if flavor == Courier && numbered > 0 && numbered < len(rest) {
+		return mailhaul.LevelUID
+	}
+	return mailhaul.LevelExact
+}
+
 func TestDiesBeforeEachOperation(t *testing.T) {
 	for _, flavor := range both {
 		t.Run(string(flavor), func(t *testing.T) {
@@ -147,7 +163,7 @@ func TestDiesBeforeEachOperation(t *testing.T) {
 				want := identity(1234, 5000, rest...)
 				can, err := target.Imposable(ctx, inbox, want)
 				require.NoError(t, err)
-				require.Equal(t, mailhaul.LevelExact, can.Level, "%s: %s", where, can.Reason)
+				require.Equal(t, killLevel(flavor, rest), can.Level, "%s: %s", where, can.Reason)
 				impose(t, target, inbox, want, rest...)
 				got = readAll(t, target, inbox)
 				require.Equal(t, []mailhaul.UID{5, 6, 10, 20, 3000, 4000}, got.uids(), where)

@@ -125,7 +125,8 @@ func TestArbitraryUIDLs(t *testing.T) {
 		target := tree(t, s, flavor)
 		uidls := []mailhaul.UIDL{"GmailId16a0b2c3", "00000012abcdef01", "x!#$%&~", "(:{|}=;<>?@[]^_`,-*.\\", "/+'\""}
 		if flavor == Courier {
-			uidls = uidls[:3]
+			// in the order of its POP3, which begins with the lowest number
+			uidls = []mailhaul.UIDL{"GmailId16a0b2c3", "x!#$%&~", "00000012abcdef01"}
 		}
 		var letters []letter
 		for i, u := range uidls {
@@ -139,10 +140,10 @@ func TestArbitraryUIDLs(t *testing.T) {
 		impose(t, target, inbox, want, letters...)
 		sameAs(t, served(t, s).Find("INBOX"), 99, letters)
 		got := maildrop(t, s)
-		for i := range uidls {
-			require.Contains(t, got, string(uidls[i]))
-		}
 		require.Len(t, got, len(uidls))
+		for i := range uidls {
+			require.Equal(t, string(uidls[i]), got[i])
+		}
 		sameAs(t, served(t, s).Find("INBOX"), 99, letters) // and POP3 moved nothing
 	})
 }
@@ -259,12 +260,12 @@ func TestCourierAndLongNumbers(t *testing.T) {
 	t.Parallel()
 	s := serve(t, Courier)
 	target := tree(t, s, Courier)
-	box := func(path string, step uint64) (kept int) {
+	box := func(path, sign string, step uint64) (kept int) {
 		m := mailboxOf(t, target, path)
 		f := folder{target, m.Wire, path}
 		list := &uidList{validity: 77, next: 1}
 		for i := uint64(1); i <= 300; i++ {
-			e := uidEntry{uid: mailhaul.UID(10 * i), base: fmt.Sprint(i * step)}
+			e := uidEntry{uid: mailhaul.UID(10 * i), base: sign + fmt.Sprint(i*step)}
 			list.add(e)
 			require.NoError(t, f.disk.write(f.file("cur/"+e.base+":2,"), []byte("x\n")))
 		}
@@ -276,12 +277,57 @@ func TestCourierAndLongNumbers(t *testing.T) {
 		}
 		return kept
 	}
-	require.Equal(t, 300, box("Short", (1<<31-1)/300))
-	require.Less(t, box("Long", 1111111111111), 300)
+	require.Equal(t, 300, box("Short", "", (1<<31-1)/300))
+	require.Equal(t, 300, box("Below", "-", (1<<31-1)/300))
+	require.Less(t, box("Long", "", 1111111111111), 300)
+	require.Less(t, box("LongBelow", "-", 1111111111111), 300)
 	_, _, reason := courierUIDL(mailhaul.UIDL(fmt.Sprint(300 * ((1<<31 - 1) / 300))))
 	require.Empty(t, reason)
-	_, _, reason = courierUIDL("1111111111111")
-	require.Contains(t, reason, "31 bits")
+	for _, uidl := range []mailhaul.UIDL{"1111111111111", "-1111111111111"} {
+		_, _, reason = courierUIDL(uidl)
+		require.Contains(t, reason, "31 bits")
+	}
+}
+
+// The order in which Courier's POP3 lists UIDLs that are names is the one order
+// in which they are promised to be exact.
+func TestCourierListsByName(t *testing.T) {
+	t.Parallel()
+	s := serve(t, Courier)
+	target := tree(t, s, Courier)
+	inbox := mailboxOf(t, target, "INBOX")
+	var letters []letter
+	for i, u := range []mailhaul.UIDL{
+		"msg1", "10", "msg10", "9", "msgA", "0000000ax", "msg!", "-7", "msg", "00000010x", "Z", "-12", "msg-1", "a~", "9b", "2147483647", "09",
+	} {
+		letters = append(letters, letter{uid: mailhaul.UID(i + 1), uidl: u})
+	}
+	level := func(target *Target, m mailhaul.Mailbox, uidls []string) mailhaul.Level {
+		var letters []letter
+		for i, u := range uidls {
+			letters = append(letters, letter{uid: mailhaul.UID(i + 1), uidl: mailhaul.UIDL(u)})
+		}
+		can, err := target.Imposable(context.Background(), m, identity(5, 0, letters...))
+		require.NoError(t, err)
+		return can.Level
+	}
+	want := identity(5, 0, letters...)
+	can, err := target.Imposable(context.Background(), inbox, want)
+	require.NoError(t, err)
+	require.Equal(t, mailhaul.LevelUID, can.Level)
+	impose(t, target, inbox, want, letters...)
+	got := maildrop(t, s)
+	require.Len(t, got, len(letters))
+	sameAs(t, served(t, s).Find("INBOX"), 5, letters) // the UIDs are those of before all the same
+
+	empty := newTree(t, Courier)
+	box := mailboxOf(t, empty, "INBOX")
+	require.Equal(t, mailhaul.LevelExact, level(empty, box, got), "%q", got)
+	for i := range got[1:] {
+		swapped := slices.Clone(got)
+		swapped[i], swapped[i+1] = swapped[i+1], swapped[i]
+		require.Equal(t, mailhaul.LevelUID, level(empty, box, swapped), "%q", swapped)
+	}
 }
 
 // Mail of the server's own, which has no UIDLs but by format, has been listed

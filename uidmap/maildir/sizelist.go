@@ -5,6 +5,7 @@ package maildir
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"strconv"
@@ -124,7 +125,7 @@ func courierUIDL(uidl mailhaul.UIDL) (n, validity uint64, reason string) {
 		return 0, 0, fmt.Sprintf("Courier serves the quotes and plus signs of unique-ids in another form, as those of %q", string(uidl))
 	case uidl[0] == '.':
 		return 0, 0, fmt.Sprintf("Courier takes unique-ids from file names, and does not see files that begin with a dot, as %q", string(uidl))
-	case leadingNumber(string(uidl)) > 1<<31-1:
+	case leadingNumber(strings.TrimPrefix(string(uidl), "-")) > 1<<31-1:
 		return 0, 0, fmt.Sprintf("Courier confuses files whose names begin with a number of more than 31 bits, as the unique-id %q does", string(uidl))
 	}
 	return 0, 0, ""
@@ -145,6 +146,19 @@ func leadingNumber(s string) uint64 {
 		}
 	}
 	return n
+}
+
+// compareNames compares the names of files in the order in which Courier's POP3
+// lists them: by the number that they begin with, then by octets, of which the
+// colon behind the name is one, so that msg10 comes before msg1.
+func compareNames(a, b string) int {
+	number := func(name string) int64 {
+		if rest, minus := strings.CutPrefix(name, "-"); minus {
+			return -int64(leadingNumber(rest))
+		}
+		return int64(leadingNumber(name))
+	}
+	return cmp.Or(cmp.Compare(number(a), number(b)), cmp.Compare(a+":", b+":"))
 }
 
 // validUIDL reports whether a unique-id is 1 to 70 octets in the range 0x21 to

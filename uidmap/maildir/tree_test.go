@@ -275,7 +275,8 @@ func TestImposableRefusesWhatCourierCannotName(t *testing.T) {
 		uidls []mailhaul.UIDL
 		kept  bool
 	}{
-		{[]mailhaul.UIDL{"a", "b", "c"}, true}, {[]mailhaul.UIDL{"b", "a"}, false}, {[]mailhaul.UIDL{"UID9-5", "UID7-5"}, true},
+		{[]mailhaul.UIDL{"a", "b", "c"}, true}, {[]mailhaul.UIDL{"b", "a"}, false}, {[]mailhaul.UIDL{"msg10", "msg1"}, true}, {[]mailhaul.UIDL{"msg1", "msg10"}, false}, {[]mailhaul.UIDL{"9", "10"}, true},
+		{[]mailhaul.UIDL{"UID9-5", "UID7-5"}, true},
 		{[]mailhaul.UIDL{"a", "UID7-5"}, false}, {[]mailhaul.UIDL{"UID7-5", "a"}, false},
 	} {
 		var letters []letter
