@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -64,6 +65,64 @@ func foreground(ctx context.Context, t *testing.T, srv mailhaul.Server, done <-c
 	}
 }
 
+// oneByOne lets the log-ins of an account come one after another. Dovecot looks
+// how many connections a user has before it counts a new one: of log-ins that
+// come at the same time it lets in more than it allows, and then there is no
+// refusal to learn from. And it keeps most of the messages until there has been a
+// lesson, so that there are mailboxes left that want a connection each.
+type oneByOne struct {
+	*throttle.Account
+	learned chan struct{} // closed when the lesson has come
+	before  atomic.Int64  // how many messages may still be begun before that
+
+	turn chan struct{} // holds a value while somebody waits for leave or logs in
+	id   atomic.Int64  // of the connection that logs in; 0: none
+}
+
+// Connect implements [imapx.Throttle].
+func (o *oneByOne) Connect(ctx context.Context, recall func()) (int64, error) {
+	select {
+	case o.turn <- struct{}{}:
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	}
+	id, err := o.Account.Connect(ctx, recall)
+	if err != nil {
+		<-o.turn
+		return 0, err
+	}
+	o.id.Store(id)
+	return id, nil
+}
+
+// Disconnect implements [imapx.Throttle].
+func (o *oneByOne) Disconnect(id int64) {
+	o.Account.Disconnect(id)
+	if o.id.CompareAndSwap(id, 0) { // it was refused, or never came up
+		<-o.turn
+	}
+}
+
+// Messages implements [imapx.Throttle].
+func (o *oneByOne) Messages(ctx context.Context, n int) error {
+	if o.before.Add(-int64(n)) <= -int64(n) {
+		select {
+		case <-o.learned:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return o.Account.Messages(ctx, n)
+}
+
+// loggedIn says that a log-in has its answer. It comes from the process that
+// serves the connection, which has told the one that counts by then.
+func (o *oneByOne) loggedIn() {
+	if o.id.Swap(0) != 0 {
+		<-o.turn
+	}
+}
+
 // TestWeakServer moves an account from a Dovecot that allows a user three
 // connections and has few processes, over a line on which what one connection
 // carries holds the others up, while the user reads mail all along. The first
@@ -90,6 +149,7 @@ func TestWeakServer(t *testing.T) {
 	var mu sync.Mutex // protects what follows
 	var lessons []throttle.Limit
 	var lesson time.Time
+	learned := make(chan struct{})       // closed with the first
 	refused := 0                         // log-ins of ours
 	fetched := make(map[int64]time.Time) // the last FETCH, by connection
 	left := make(map[int64]time.Time)    // LOGOUT, likewise
@@ -103,18 +163,23 @@ func TestWeakServer(t *testing.T) {
 			defer mu.Unlock()
 			if lessons = append(lessons, l); len(lessons) == 1 {
 				lesson = time.Now()
+				close(learned)
 			}
 		}},
 	})
 	require.NoError(t, err)
 	account, err := th.Account(t.Context(), from.Server.Host, from.Server.User)
 	require.NoError(t, err)
-	source, err := imapx.New(imapx.Config{Server: far, Connections: 6, Throttle: account, Trace: func(l imapx.TraceLine) {
+	polite := &oneByOne{Account: account, learned: learned, turn: make(chan struct{}, 1)}
+	polite.before.Store(int64(messages / 10))
+	source, err := imapx.New(imapx.Config{Server: far, Connections: 6, Throttle: polite, Trace: func(l imapx.TraceLine) {
 		mu.Lock()
 		defer mu.Unlock()
 		switch {
 		case !l.Sent && strings.Contains(l.Text, "mail_max_userip_connections"):
 			refused++
+		case !l.Sent && strings.Contains(l.Text, "Logged in"):
+			polite.loggedIn()
 		case l.Sent && strings.Contains(l.Text, "UID FETCH"):
 			fetched[l.Connection] = time.Now()
 		case l.Sent && strings.Contains(l.Text, "LOGOUT") && left[l.Connection].IsZero():
