@@ -142,6 +142,7 @@ func (c *conn) send(ctx context.Context, cmd *command) error {
 		if awaited == nil {
 			break
 		}
+		c.out.release()
 		if _, err := c.proceed(ctx, cmd, awaited); err != nil {
 			return err
 		}

@@ -42,6 +42,10 @@ func (c *conn) createMany(ctx context.Context, naming mailhaul.Naming, wanted []
 	}
 	var all []*asked
 	var at []int
+	if c.leash == nil { // else leave is waited for in between
+		c.out.hold()
+		defer c.out.release()
+	}
 	for i, w := range wanted {
 		a := &asked{box: mailhaul.Mailbox{Wire: w.Wire}}
 		if w.Wire == "" {
@@ -70,6 +74,7 @@ func (c *conn) createMany(ctx context.Context, naming mailhaul.Naming, wanted []
 		}
 		all, at = append(all, a), append(at, i)
 	}
+	c.out.release()
 	for k, a := range all {
 		created := true
 		if a.create != nil {

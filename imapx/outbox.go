@@ -31,6 +31,7 @@ type outbox struct {
 	mu      sync.Mutex // protects the fields below
 	deflate *deflater  // nil: what is written goes to w as it is
 	queue   []*outChunk
+	held    bool          // nothing is written before release
 	queued  int64         // octets taken in
 	started int64         // octets that a Write was begun for
 	written int64         // octets that Write has returned for
@@ -94,7 +95,7 @@ func (o *outbox) through(d *deflater) {
 func (o *outbox) next() *outChunk {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if len(o.queue) == 0 {
+	if o.held || len(o.queue) == 0 {
 		return nil
 	}
 	c := o.queue[0]
@@ -145,6 +146,22 @@ func (o *outbox) push(c *outChunk) {
 	o.mu.Lock()
 	o.queued += int64(c.n)
 	o.queue = append(o.queue, c)
+	o.mu.Unlock()
+	o.kick()
+}
+
+// hold keeps what is put in from being written until release, so that commands
+// that belong together go out together, however fast the server is. It is for
+// commands only: nothing may be waited for meanwhile.
+func (o *outbox) hold() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.held = true
+}
+
+func (o *outbox) release() {
+	o.mu.Lock()
+	o.held = false
 	o.mu.Unlock()
 	o.kick()
 }
